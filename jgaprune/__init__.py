@@ -1,0 +1,1 @@
+"""Prune pre-trained networks without their training data, by evolving populations of masks."""

@@ -1,0 +1,72 @@
+"""The forward pass of a network as pure functions, and the normalisation seen from inside.
+
+`Forward` is what the adapters for Flax NNX, Flax Linen and plain functions have in common.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jgaprune.types import Array, Buffers, Norm, NormRecord, NormRule, Params
+
+Apply = Callable[[Params, Buffers, Array], Array]
+Observe = Callable[[Params, Buffers, Array, NormRule], tuple[Array, dict[str, NormRecord]]]
+
+
+class Forward(NamedTuple):
+    """A network taken apart into pure functions and flat dicts of arrays.
+
+    Attributes:
+      apply: `params, buffers, inputs [N, ...] -> logits [N, C]`, in evaluation mode.
+      observe: the same under a `NormRule`, also returning what each batch-norm layer saw.
+      params: parameters by leaf name.
+      buffers: other state by leaf name.
+      norms: names of the batch-norm layers in forward order.
+    """
+
+    apply: Apply
+    observe: Observe | None
+    params: Params
+    buffers: Buffers
+    norms: tuple[str, ...]
+
+
+def batch_statistics(x: Array, feature_axis: int = -1) -> Norm:
+    """Mean and biased variance of `x` over all axes but `feature_axis`, in float32."""
+    x = x.astype(jnp.float32)
+    axes = tuple(axis for axis in range(x.ndim) if axis != feature_axis % x.ndim)
+    mean = jnp.mean(x, axis=axes, keepdims=True)
+    var = jnp.mean(jnp.square(x - mean), axis=axes)
+    return Norm(mean.reshape(var.shape), var)
+
+
+def keep_stored(name: str, batch: Norm, stored: Norm) -> Norm:
+    """The rule of a plain evaluation pass: use the stored statistics."""
+    return stored
+
+
+def leaf_name(path: tuple[object, ...]) -> str:
+    """A pytree path as a dotted name, without the `value` that NNX variables append.
+
+    >>> leaf_name((jax.tree_util.DictKey("conv1"), jax.tree_util.DictKey("kernel")))
+    'conv1.kernel'
+    """
+    parts = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
+    return ".".join(parts[:-1] if parts[-1] == "value" and len(parts) > 1 else parts)
+
+
+def norms_in_forward_order(
+    observe: Observe, params: Params, buffers: Buffers, input_shape: tuple[int, ...]
+) -> tuple[str, ...]:
+    """Names of the batch-norm layers in the order in which a forward pass meets them."""
+    order: list[str] = []
+
+    def note(name: str, batch: Norm, stored: Norm) -> Norm:
+        order.append(name)
+        return stored
+
+    inputs = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
+    jax.eval_shape(lambda p, b, x: observe(p, b, x, note)[0], params, buffers, inputs)
+    return tuple(order)

@@ -1,0 +1,100 @@
+"""Flax NNX modules as pure functions.
+
+A module is split once into a static graph and arrays; each call merges a fresh copy, so no
+state is shared and a plain `vmap` over parameters works. Batch-norm layers are seen through
+`promote_dtype`, the constructor argument that every `nnx.BatchNorm` calls with its input and
+the statistics it is about to use.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.tree_util import Partial, PyTreeDef
+
+from jgaprune.model.forward import (
+    Forward,
+    batch_statistics,
+    leaf_name,
+    norms_in_forward_order,
+)
+from jgaprune.types import Array, Buffers, Norm, NormRecord, NormRule, Params
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class _Structure:
+    """How flat dicts become the module again; hashes by value."""
+
+    graph: Any
+    params: PyTreeDef
+    param_names: tuple[str, ...]
+    buffers: PyTreeDef
+    buffer_names: tuple[str, ...]
+
+
+def forward_from_nnx(module: nnx.Module, input_shape: tuple[int, ...]) -> Forward:
+    """Takes an NNX module apart; a copy of it is put in evaluation mode, yours stays as it is.
+
+    Args:
+      module: called as `module(inputs [N, ...]) -> logits [N, C]`.
+      input_shape: shape of one input.
+    """
+    module = nnx.clone(module)
+    module.eval()
+    graph, params, randomness, buffers = nnx.split(module, nnx.Param, nnx.RngState, ...)
+    param_names, flat_params, params_tree = _flatten(params)
+    buffer_names, flat_buffers, buffers_tree = _flatten(buffers)
+    structure = _Structure(graph, params_tree, param_names, buffers_tree, buffer_names)
+    apply = Partial(_apply, structure, randomness)
+    observe = Partial(_observe, structure, randomness)
+    norms = norms_in_forward_order(observe, flat_params, flat_buffers, input_shape)
+    return Forward(apply, observe, flat_params, flat_buffers, norms)
+
+
+def _flatten(state: nnx.State) -> tuple[tuple[str, ...], dict[str, Array], PyTreeDef]:
+    """Leaf names, leaves by name, and the structure to rebuild the state."""
+    paths, tree = jax.tree_util.tree_flatten_with_path(state)
+    leaves = {leaf_name(path): jnp.asarray(leaf) for path, leaf in paths}
+    return tuple(leaves), leaves, tree
+
+
+def _merge(structure: _Structure, randomness: Any, params: Params, buffers: Buffers) -> Any:
+    params_state = structure.params.unflatten([params[name] for name in structure.param_names])
+    buffers_state = structure.buffers.unflatten([buffers[name] for name in structure.buffer_names])
+    return nnx.merge(structure.graph, params_state, randomness, buffers_state)
+
+
+def _apply(
+    structure: _Structure, randomness: Any, params: Params, buffers: Buffers, inputs: Array
+) -> Array:
+    return _merge(structure, randomness, params, buffers)(inputs)
+
+
+def _observe(
+    structure: _Structure,
+    randomness: Any,
+    params: Params,
+    buffers: Buffers,
+    inputs: Array,
+    rule: NormRule,
+) -> tuple[Array, dict[str, NormRecord]]:
+    module = _merge(structure, randomness, params, buffers)
+    records: dict[str, NormRecord] = {}
+    for path, node in nnx.iter_graph(module):
+        if isinstance(node, nnx.BatchNorm):
+            name = ".".join(str(part) for part in path)
+            node.promote_dtype = partial(_intercept, node, name, rule, records, node.promote_dtype)
+    return module(inputs), records
+
+
+def _intercept(node, name, rule, records, promote_dtype, arrays, /, **options):
+    """Stands in for a batch-norm's `promote_dtype`: same call, other statistics."""
+    x, mean, var, *affine = arrays
+    batch = batch_statistics(x, node.axis)
+    used = rule(name, batch, Norm(mean, var))
+    records[name] = NormRecord(batch, used)
+    return promote_dtype((x, used.mean, used.var, *affine), **options)

@@ -1,0 +1,161 @@
+"""`Model`: what every other part works on.
+
+Parameters and buffers are flat dicts of named arrays; `apply` and `observe` are pure forward
+functions for ONE set of parameters. How foreign weights become a `Model` is in
+`jgaprune.converters`.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jgaprune.masks import Layout, layout_of
+from jgaprune.model.forward import Apply, Forward, Observe
+from jgaprune.model.from_fn import forward_from_fn
+from jgaprune.model.from_linen import forward_from_linen
+from jgaprune.model.from_nnx import forward_from_nnx
+from jgaprune.model.spec import ModelSpec, Preprocessing
+from jgaprune.types import Array, Buffers, Params
+
+Prunable = Callable[[str, Array], bool]
+"""`leaf name, leaf -> whether it takes part in pruning`."""
+
+
+class Model(NamedTuple):
+    """A pre-trained network as pure functions. A pytree: its arrays are its leaves.
+
+    Attributes:
+      apply: `params, buffers, inputs [N, ...] -> logits [N, C]`, in evaluation mode.
+      params: parameters by leaf name, in Flax layout.
+      buffers: running statistics and other non-trained state by leaf name.
+      spec: names, what is prunable, preprocessing, source.
+      observe: `params, buffers, inputs, rule -> (logits, {norm name: NormRecord})`: a forward
+        pass in which `rule(name, batch, stored)` chooses the statistics that each batch-norm
+        layer uses, in forward order; None where the layers cannot be seen.
+    """
+
+    apply: Apply
+    params: Params
+    buffers: Buffers
+    spec: ModelSpec
+    observe: Observe | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """The flat order of the prunable weights."""
+        return layout_of(self.params, self.spec.prunable)
+
+    @staticmethod
+    def from_nnx(
+        module: nnx.Module,
+        input_shape: tuple[int, ...],
+        *,
+        name: str | None = None,
+        prunable: Prunable | None = None,
+        preprocessing: Preprocessing | None = None,
+    ) -> "Model":
+        """A model from a Flax NNX module with its weights loaded.
+
+        Args:
+          module: called as `module(inputs [N, ...]) -> logits [N, C]`; it is copied, and the
+            copy put in evaluation mode.
+          input_shape: shape of one input, for example `(32, 32, 3)`.
+          name: for reports; the class's name by default.
+          prunable: which leaves take part; by default weights of two or more axes that are not
+            embeddings.
+          preprocessing: how stored images become inputs.
+
+        Raises:
+          ValueError: the output is not `[N, C]`, or nothing is prunable.
+        """
+        forward = forward_from_nnx(module, tuple(input_shape))
+        return _assemble(
+            forward, input_shape, name or type(module).__name__, prunable, preprocessing
+        )
+
+    @staticmethod
+    def from_linen(
+        module: flax.linen.Module,
+        variables: Mapping[str, Any],
+        input_shape: tuple[int, ...],
+        *,
+        name: str | None = None,
+        prunable: Prunable | None = None,
+        preprocessing: Preprocessing | None = None,
+    ) -> "Model":
+        """A model from a Flax Linen module and its variables.
+
+        Construct the module for evaluation (`use_running_average=True`, `deterministic=True`);
+        `variables` holds `params` and, with batch-norm, `batch_stats`. The rest is as in
+        `from_nnx`.
+        """
+        forward = forward_from_linen(module, dict(variables), tuple(input_shape))
+        return _assemble(
+            forward, input_shape, name or type(module).__name__, prunable, preprocessing
+        )
+
+    @staticmethod
+    def from_fn(
+        function: Callable[[Any, Array], Array],
+        params: Any,
+        input_shape: tuple[int, ...],
+        *,
+        name: str | None = None,
+        prunable: Prunable | None = None,
+        preprocessing: Preprocessing | None = None,
+    ) -> "Model":
+        """A model from a pure function `params, inputs [N, ...] -> logits [N, C]`.
+
+        `params` is any pytree. Define the function at module level: searches over equal
+        functions share one compiled program. The rest is as in `from_nnx`.
+        """
+        forward = forward_from_fn(function, params)
+        label = name or getattr(function, "__name__", "function")
+        return _assemble(forward, input_shape, label, prunable, preprocessing)
+
+
+def fan_in(shape: tuple[int, ...]) -> int:
+    """Inputs per output of a Flax kernel: the product of all axes but the last."""
+    return math.prod(shape[:-1])
+
+
+def _assemble(
+    forward: Forward,
+    input_shape: tuple[int, ...],
+    name: str,
+    prunable: Prunable | None,
+    preprocessing: Preprocessing | None,
+) -> Model:
+    wanted = prunable or _is_prunable
+    names = tuple(leaf for leaf, array in forward.params.items() if wanted(leaf, array))
+    if not names:
+        raise ValueError(
+            f"{name} has no prunable weight among {sorted(forward.params)}. "
+            "Pass prunable=lambda name, leaf: ... to choose which leaves take part."
+        )
+    inputs = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
+    logits = jax.eval_shape(forward.apply, forward.params, forward.buffers, inputs)
+    if logits.ndim != 2 or logits.shape[0] != 2:
+        raise ValueError(
+            f"{name} must return logits of shape [N, C]; for inputs {inputs.shape} it returned "
+            f"{logits.shape}. Wrap it so that it returns one row of logits per input."
+        )
+    spec = ModelSpec(
+        name=name,
+        prunable=names,
+        input_shape=tuple(input_shape),
+        num_outputs=logits.shape[1],
+        norms=forward.norms,
+        preprocessing=preprocessing or Preprocessing(),
+    )
+    return Model(forward.apply, forward.params, forward.buffers, spec, forward.observe)
+
+
+def _is_prunable(name: str, leaf: Array) -> bool:
+    """Weights of dense and convolution layers; biases and norms have one axis and stay."""
+    return leaf.ndim >= 2 and not name.rsplit(".", 1)[-1].startswith("embedding")

@@ -1,0 +1,88 @@
+"""What is known of a model apart from its numbers: names, layouts, preprocessing, source."""
+
+from dataclasses import dataclass, field
+
+import jax
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How stored images become model inputs: `(image / scale - mean) / std`, per channel.
+
+    Attributes:
+      mean: per channel, or empty for none.
+      std: per channel, or empty for none.
+      scale: divisor of the stored values, 255 for uint8 images.
+      resize: `(height, width)` to resize to bilinearly beforehand, or None.
+    """
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    scale: float = 255.0
+    resize: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class SourceTensor:
+    """Where one leaf comes from, and how to give it back.
+
+    The source array, reshaped to `split` and transposed by `axes`, then reshaped to the
+    leaf's shape, is the leaf.
+
+    Attributes:
+      name: tensor name in the source, exactly as written there.
+      shape: its shape there.
+      dtype: its dtype there.
+      axes: permutation from (reshaped) source axes to leaf axes.
+      split: shape that the source is viewed as before the permutation; for a dense layer
+        after a flatten this separates channels, height and width.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    axes: tuple[int, ...]
+    split: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file a model was loaded from.
+
+    Attributes:
+      path: absolute path.
+      format: "pth", "safetensors", "npz" or "orbax".
+      sha256: digest of its bytes.
+    """
+
+    path: str
+    format: str
+    sha256: str
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class ModelSpec:
+    """What is known of a model apart from its numbers. Static: hashes by value.
+
+    Attributes:
+      name: architecture name, for example "cifar_resnet20".
+      prunable: names of the leaves that take part in pruning, in forward order.
+      input_shape: shape of one input, for example `(32, 32, 3)`.
+      num_outputs: number of logits, `C`.
+      norms: names of the batch-norm layers, in forward order.
+      preprocessing: how stored images become inputs.
+      source: the file it came from, or None.
+      tensors: `(leaf name, SourceTensor)` for every leaf that came from a file.
+      config: the architecture's arguments, as sorted `(name, value)` pairs.
+    """
+
+    name: str
+    prunable: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    num_outputs: int
+    norms: tuple[str, ...] = ()
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    source: Source | None = None
+    tensors: tuple[tuple[str, SourceTensor], ...] = ()
+    config: tuple[tuple[str, object], ...] = ()
