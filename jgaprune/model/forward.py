@@ -3,11 +3,12 @@
 `Forward` is what the adapters for Flax NNX, Flax Linen and plain functions have in common.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Var
 
 from jgaprune.types import Array, Buffers, Norm, NormRecord, NormRule, Params
 
@@ -70,3 +71,30 @@ def norms_in_forward_order(
     inputs = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
     jax.eval_shape(lambda p, b, x: observe(p, b, x, note)[0], params, buffers, inputs)
     return tuple(order)
+
+
+def params_in_forward_order(
+    apply: Apply, params: Params, buffers: Buffers, input_shape: tuple[int, ...]
+) -> tuple[str, ...]:
+    """Names of the parameters in the order in which a forward pass first uses them.
+
+    Parameters that it never uses come last.
+    """
+    inputs = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
+    jaxpr = jax.make_jaxpr(apply)(params, buffers, inputs).jaxpr
+    in_tree_order = jax.tree.leaves({name: name for name in params})
+    names = dict(zip(jaxpr.invars, in_tree_order, strict=False))
+    return tuple(dict.fromkeys([*_names_as_used(jaxpr, names), *in_tree_order]))
+
+
+def _names_as_used(jaxpr: Any, names: dict[Any, str]) -> Iterator[str]:
+    """The named variables at each of their uses, looking into jitted and looped functions."""
+    for equation in jaxpr.eqns:
+        literal_free = [v if isinstance(v, Var) else None for v in equation.invars]
+        inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+        inner = getattr(inner, "jaxpr", inner)
+        if inner is not None and len(inner.invars) == len(literal_free):
+            inside = zip(inner.invars, literal_free, strict=True)
+            yield from _names_as_used(inner, {v: names[w] for v, w in inside if w in names})
+        else:
+            yield from (names[v] for v in literal_free if v in names)

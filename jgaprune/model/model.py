@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jgaprune.masks import Layout, layout_of
-from jgaprune.model.forward import Apply, Forward, Observe
+from jgaprune.model.forward import Apply, Forward, Observe, params_in_forward_order
 from jgaprune.model.from_fn import forward_from_fn
 from jgaprune.model.from_linen import forward_from_linen
 from jgaprune.model.from_nnx import forward_from_nnx
@@ -145,9 +145,10 @@ def _assemble(
             f"{name} must return logits of shape [N, C]; for inputs {inputs.shape} it returned "
             f"{logits.shape}. Wrap it so that it returns one row of logits per input."
         )
+    order = params_in_forward_order(forward.apply, forward.params, forward.buffers, input_shape)
     spec = ModelSpec(
         name=name,
-        prunable=names,
+        prunable=tuple(leaf for leaf in order if leaf in names),
         input_shape=tuple(input_shape),
         num_outputs=logits.shape[1],
         norms=forward.norms,
