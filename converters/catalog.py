@@ -1,0 +1,37 @@
+"""The architectures that can be loaded, by name."""
+
+from fnmatch import fnmatchcase
+
+from jgaprune.converters.faults import ConversionError, nearest
+from jgaprune.converters.models.architecture import Architecture
+from jgaprune.converters.models.cifar_resnet import cifar_resnet
+
+ARCHITECTURES: tuple[Architecture, ...] = (
+    *(cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)),
+)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names that `load` knows, sorted; `pattern` as in a shell.
+
+    >>> list_models("cifar_resnet?0")
+    ['cifar_resnet20']
+    """
+    names = (architecture.name for architecture in ARCHITECTURES)
+    return sorted(name for name in names if fnmatchcase(name, pattern))
+
+
+def find_architecture(name: str) -> Architecture:
+    """The architecture called `name`.
+
+    Raises:
+      ConversionError: there is none; the message has the nearest names.
+    """
+    for architecture in ARCHITECTURES:
+        if architecture.name == name:
+            return architecture
+    names = list_models()
+    raise ConversionError(
+        f"unknown architecture {name!r}.{nearest(name, names)} "
+        f'Known: {", ".join(names)}, or "auto" to recognise the file.'
+    )

@@ -1,0 +1,136 @@
+"""Whether the tensors of a file fit an architecture, and which becomes which leaf.
+
+Everything that doesn't fit is collected before anything is reported; the report itself is
+written in `faults`.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+
+from jgaprune.converters.leaves import (
+    Shape,
+    describe_leaf,
+    describe_tensor,
+    is_float,
+    tensor_name,
+    tensor_shape,
+)
+from jgaprune.converters.models.architecture import Architecture, Config, Shapes
+from jgaprune.converters.names import FileTensor
+from jgaprune.model import SourceTensor
+from jgaprune.model.forward import leaf_name
+
+
+class Fit(NamedTuple):
+    """What became of each leaf and each tensor.
+
+    Attributes:
+      name: the architecture's name.
+      module: the network with abstract arrays.
+      tensors: `(leaf name, SourceTensor)`; second names of one tensor come before the name
+        that the architecture asks for.
+      missing: `(tensor name, shape)` that the file lacks.
+      unexpected: `(tensor name, shape)` that the architecture has no place for.
+      unsuitable: `(tensor name, what is expected, what came)`: wrong shape or no floats.
+    """
+
+    name: str
+    module: nnx.Module
+    tensors: tuple[tuple[str, SourceTensor], ...]
+    missing: tuple[tuple[str, Shape], ...]
+    unexpected: tuple[tuple[str, Shape], ...]
+    unsuitable: tuple[tuple[str, str, str], ...]
+
+    @property
+    def num_faults(self) -> int:
+        """How many tensors stand in the way of loading."""
+        return len(self.missing) + len(self.unexpected) + len(self.unsuitable)
+
+
+def fit(architecture: Architecture, config: Config, tensors: dict[str, FileTensor]) -> Fit:
+    """Finds the tensor for each leaf of `architecture`.
+
+    Args:
+      architecture: what the file is said to be.
+      config: its arguments, complete.
+      tensors: of the file, as from `known_names`.
+    """
+    module = nnx.eval_shape(lambda: architecture.build(config, nnx.Rngs(0)))
+    renamed = architecture.renamed(shapes_of(tensors))
+    flattened = architecture.flattened(config)
+    pairs, missing, unsuitable, used = [], [], [], {}
+    for leaf, shape in leaf_shapes(module).items():
+        name = renamed.get(tensor_name(leaf), tensor_name(leaf))
+        expected = tensor_shape(leaf, shape)
+        if name not in tensors:
+            missing.append((name, expected))
+            continue
+        found = used[name] = tensors[name]
+        if found.shape != expected or not is_float(found.array.dtype):
+            came = f"{found.array.dtype} {list(found.shape)}"
+            unsuitable.append((found.name, f"float {list(expected)}", came))
+        else:
+            pairs.append((leaf, _describe(leaf, found, flattened.get(leaf.rpartition(".")[0]))))
+    left = {name: tensor for name, tensor in tensors.items() if name not in used}
+    tied, unexpected = _split_tied(left, pairs, used)
+    return Fit(
+        architecture.name,
+        module,
+        (*tied, *pairs),
+        tuple(missing),
+        tuple((tensor.name, tensor.shape) for tensor in unexpected),
+        tuple(unsuitable),
+    )
+
+
+def shapes_of(tensors: dict[str, FileTensor]) -> Shapes:
+    """Shapes in PyTorch's layout, by PyTorch's names."""
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def leaf_shapes(module: nnx.Module) -> dict[str, Shape]:
+    """Shapes of all arrays of a module, by leaf name."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(nnx.state(module))
+    return {leaf_name(path): tuple(leaf.shape) for path, leaf in leaves}
+
+
+def _describe(leaf: str, found: FileTensor, flattened: tuple[int, int, int] | None) -> SourceTensor:
+    """How `found` becomes `leaf`; only weights after a flatten are reordered."""
+    dtype = str(found.array.dtype)
+    if found.is_leaf:
+        return describe_leaf(found.name, found.array.shape, dtype)
+    if not leaf.endswith("kernel"):
+        flattened = None
+    return describe_tensor(leaf, found.name, found.shape, dtype, flattened)
+
+
+def _split_tied(
+    left: dict[str, FileTensor],
+    pairs: list[tuple[str, SourceTensor]],
+    used: dict[str, FileTensor],
+) -> tuple[list[tuple[str, SourceTensor]], list[FileTensor]]:
+    """Parts second names of tensors in use from tensors without a use.
+
+    A second name holds the same weights. Vectors are not compared: two biases of zeros are
+    no tie.
+    """
+    leaf_of = {tensor.name: (leaf, tensor) for leaf, tensor in pairs}
+    tied, unexpected = [], []
+    for tensor in left.values():
+        twin = next((other for other in used.values() if _same_weights(tensor, other)), None)
+        if twin is None or twin.name not in leaf_of:
+            unexpected.append(tensor)
+        else:
+            leaf, description = leaf_of[twin.name]
+            tied.append((leaf, replace(description, name=tensor.name)))
+    return tied, unexpected
+
+
+def _same_weights(tensor: FileTensor, other: FileTensor) -> bool:
+    one, two = tensor.array, other.array
+    if one.ndim < 2 or one.shape != two.shape or one.dtype != two.dtype:
+        return False
+    return bool(one.any()) and one.tobytes() == two.tobytes()

@@ -1,0 +1,64 @@
+"""`arch="auto"`: which architecture a file holds, told from names and shapes alone."""
+
+import numpy as np
+
+from jgaprune.converters.catalog import ARCHITECTURES
+from jgaprune.converters.faults import ConversionError
+from jgaprune.converters.fit import Fit, fit, shapes_of
+from jgaprune.converters.models.architecture import Config
+from jgaprune.converters.names import FileTensor, known_names
+
+
+def guess(tensors: dict[str, np.ndarray]) -> tuple[str, Config]:
+    """Recognises an architecture and its arguments.
+
+    Args:
+      tensors: of a file, by their exact names.
+
+    Returns:
+      The only architecture that all tensors fit, and its arguments.
+
+    Raises:
+      ConversionError: none fits, or several do; the message lists what was tried.
+    """
+    known = known_names(tensors)
+    fitting = fitting_architectures(known)
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = " and ".join(name for name, _ in fitting)
+        raise ConversionError(f"the tensors fit {names}. Name the one it is: load({names!r}, ...).")
+    raise ConversionError(_explain_unknown(known))
+
+
+def fitting_architectures(known: dict[str, FileTensor]) -> list[tuple[str, Config]]:
+    """All architectures that the tensors fit without a fault, with their arguments."""
+    shapes = shapes_of(known)
+    likely = [architecture for architecture in ARCHITECTURES if architecture.is_likely(shapes)]
+    configs = [architecture.infer(shapes) for architecture in likely]
+    return [
+        (architecture.name, config)
+        for architecture, config in zip(likely, configs, strict=True)
+        if not fit(architecture, config, known).num_faults
+    ]
+
+
+def _explain_unknown(known: dict[str, FileTensor]) -> str:
+    shapes = shapes_of(known)
+    fits = [fit(architecture, architecture.infer(shapes), known) for architecture in ARCHITECTURES]
+    fits.sort(key=lambda tried: tried.num_faults)
+    tried = "\n".join(f"  {_summary(one)}" for one in fits)
+    found = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in known.values())
+    return (
+        f"no known architecture fits these {len(known)} tensors. Tried, nearest first:\n{tried}\n"
+        f"The file holds: {found}.\n"
+        f'load("{fits[0].name}", ...) lists what keeps the nearest from fitting. For other '
+        "networks build the network in Flax and use Model.from_nnx."
+    )
+
+
+def _summary(tried: Fit) -> str:
+    return (
+        f"{tried.name}: {len(tried.missing)} missing, {len(tried.unexpected)} unexpected, "
+        f"{len(tried.unsuitable)} unsuitable"
+    )

@@ -1,0 +1,69 @@
+"""What a converter must know of one architecture. The networks themselves are its siblings.
+
+Everything here speaks of PyTorch's tensor names and shapes: they are what files hold.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from flax import nnx
+
+from jgaprune.model import Preprocessing
+
+Config = dict[str, object]
+"""An architecture's arguments by name."""
+Shapes = dict[str, tuple[int, ...]]
+"""Tensor shapes by name, in PyTorch's names and layouts, wrapper prefixes removed."""
+
+
+def no_flatten(config: Config) -> dict[str, tuple[int, int, int]]:
+    """For networks in which no dense layer reads flattened feature maps."""
+    return {}
+
+
+def always(shapes: Shapes) -> bool:
+    """For networks that are cheap to compare with a file."""
+    return True
+
+
+def same_names(shapes: Shapes) -> dict[str, str]:
+    """For networks whose tensor names are fixed."""
+    return {}
+
+
+class Architecture(NamedTuple):
+    """How to build one network, and how files of it look.
+
+    Attributes:
+      name: what `load` is called with.
+      build: `config, rngs -> module`; run abstractly, so it never makes real weights. Its
+        attribute names are PyTorch's.
+      infer: `shapes -> config`: every argument, read off the tensors, with a default where
+        they don't tell. It never raises; a file that doesn't fit is found out afterwards.
+      input_shape: `config -> shape` of one input, channels last.
+      preprocessing: how stored images become inputs.
+      flattened: `config -> {layer: (channels, height, width)}` of dense layers that read
+        flattened feature maps: their inputs change order with the layout.
+      is_likely: `shapes -> ` whether a file may hold this network: a glance at it, so that
+        guessing doesn't build deep networks in vain.
+      renamed: `shapes -> {our tensor name: the file's}` where names are the author's choice.
+    """
+
+    name: str
+    build: Callable[[Config, nnx.Rngs], nnx.Module]
+    infer: Callable[[Shapes], Config]
+    input_shape: Callable[[Config], tuple[int, ...]]
+    preprocessing: Preprocessing
+    flattened: Callable[[Config], dict[str, tuple[int, int, int]]] = no_flatten
+    is_likely: Callable[[Shapes], bool] = always
+    renamed: Callable[[Shapes], dict[str, str]] = same_names
+
+
+def rows_of(shapes: Shapes, name: str, default: int) -> int:
+    """Outputs of the layer whose weight is `name`: its first axis in PyTorch's layout.
+
+    >>> rows_of({"linear.weight": (100, 64)}, "linear.weight", 10)
+    100
+    """
+    shape = shapes.get(name, ())
+    return shape[0] if shape else default
