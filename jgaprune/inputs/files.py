@@ -1,0 +1,137 @@
+"""Model inputs and labels from the user's files: `.npy` and `.npz`, never pickles.
+
+What the arrays in them may look like is in `images`.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jgaprune.inputs.images import input_faults, prepare, to_inputs, with_normalisation
+from jgaprune.model import ModelSpec
+
+Images = np.ndarray | jax.Array | str | Path
+"""An array, or the path of a `.npy` or `.npz` file."""
+
+_IMAGES, _LABELS = "images", "labels"
+
+
+def read_inputs(
+    source: Images,
+    spec: ModelSpec,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> np.ndarray:
+    """Model inputs `float32 [N, ...]` from an array or a file; labels in it are ignored.
+
+    Args:
+      source: an array, a `.npy`, or a `.npz` whose array is named `images` or is the only one.
+      spec: of the model that the inputs are for.
+      mean: per channel, in place of the model's preprocessing.
+      std: per channel, in place of the model's preprocessing.
+
+    Raises:
+      ValueError: the file can't be read, or the array is not what the model takes; all faults
+        are listed.
+    """
+    if not isinstance(source, str | Path):
+        return prepare(source, spec, mean, std)
+    path = Path(source)
+    images = _images_of(path, _read_arrays(path))
+    plan = with_normalisation(spec, mean, std)
+    _refuse(path, input_faults(images, plan))
+    return to_inputs(images, plan)
+
+
+def read_evaluation_data(
+    path: str | Path,
+    spec: ModelSpec,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Model inputs `float32 [N, ...]` and labels `int32 [N]`.
+
+    Args:
+      path: a `.npz` with the arrays `images` and `labels`; labels count from 0.
+      spec: of the model that the data is for.
+      mean: per channel, in place of the model's preprocessing.
+      std: per channel, in place of the model's preprocessing.
+
+    Raises:
+      ValueError: the file can't be read, or an array is not what the model takes; all faults
+        are listed.
+    """
+    path = Path(path)
+    arrays = _read_arrays(path)
+    plan = with_normalisation(spec, mean, std)
+    if missing := [name for name in (_IMAGES, _LABELS) if name not in arrays]:
+        raise ValueError(
+            f"{path}: {' and '.join(missing)} missing; labelled data is a .npz with the arrays "
+            f"images and labels, this file has {', '.join(map(repr, arrays)) or 'none'}."
+        )
+    images, labels = arrays[_IMAGES], arrays[_LABELS]
+    _refuse(path, input_faults(images, plan) + _label_faults(labels, len(images), plan))
+    return to_inputs(images, plan), labels.astype(np.int32)
+
+
+def _label_faults(labels: np.ndarray, num_images: int, spec: ModelSpec) -> list[str]:
+    """Why an array can't be the labels of so many images, one sentence each."""
+    if labels.dtype.kind not in "iu":
+        return [f"labels have dtype {labels.dtype}; expected integers 0..{spec.num_outputs - 1}."]
+    faults = []
+    if labels.shape != (num_images,):
+        faults.append(f"labels have shape {labels.shape}; expected ({num_images},), one per image.")
+    if labels.size and (labels.min() < 0 or labels.max() >= spec.num_outputs):
+        faults.append(
+            f"labels range over {labels.min()}..{labels.max()}; {spec.name} has outputs "
+            f"0..{spec.num_outputs - 1}."
+        )
+    return faults
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file by name; that of a `.npy` is named `images`."""
+    if path.suffix not in (".npy", ".npz"):
+        raise ValueError(f"{path}: expected a .npy or .npz file; save it with numpy.save.")
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {_IMAGES: loaded}
+            return {name: loaded[name] for name in loaded.files}
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file.") from None
+    except IsADirectoryError:
+        raise ValueError(f"{path}: this is a folder; give a .npy or .npz file.") from None
+    except PermissionError:
+        raise ValueError(f"{path}: no permission to read this file.") from None
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        if "allow_pickle" in str(error):
+            raise ValueError(
+                f"{path}: holds pickled Python objects or is no NumPy file; nothing was executed. "
+                "Save plain arrays: numpy.savez(path, images=numpy.asarray(images))."
+            ) from error
+        raise ValueError(
+            f"{path}: the file is truncated or damaged ({error}). Copy it again."
+        ) from error
+
+
+def _images_of(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    if _IMAGES in arrays:
+        return arrays[_IMAGES]
+    others = [name for name in arrays if name != _LABELS]
+    if len(others) == 1:
+        return arrays[others[0]]
+    raise ValueError(
+        f"{path}: expected an array named images, found {', '.join(map(repr, arrays)) or 'none'}. "
+        "Save it with numpy.savez(path, images=images)."
+    )
+
+
+def _refuse(path: Path, faults: list[str]) -> None:
+    if faults:
+        raise ValueError(f"{path}: {' '.join(faults)}")

@@ -1,0 +1,155 @@
+"""From image arrays to model inputs: shapes, preprocessing, and why an array is refused.
+
+uint8 arrays are images, `[N, H, W, channels]` or, if grey, `[N, H, W]`; they go through the
+model's preprocessing. Float arrays are model inputs already and are only checked. Images with
+the channels first are refused with the fix rather than guessed. Reading files is in `files`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+from jgaprune.model import ModelSpec, Preprocessing
+
+
+def prepare(
+    images: np.ndarray | jax.Array,
+    spec: ModelSpec,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> np.ndarray:
+    """Model inputs `float32 [N, ...]` from uint8 images, or from inputs made beforehand.
+
+    Args:
+      images: uint8 images, or floats of the shape `[N, ...]` that the model takes.
+      spec: of the model that the inputs are for.
+      mean: per channel, in place of the model's preprocessing.
+      std: per channel, in place of the model's preprocessing.
+
+    Raises:
+      ValueError: the array is not what the model takes; all faults are listed.
+    """
+    images = np.asarray(images)
+    plan = with_normalisation(spec, mean, std)
+    if faults := input_faults(images, plan):
+        raise ValueError(" ".join(faults))
+    return to_inputs(images, plan)
+
+
+def with_normalisation(
+    spec: ModelSpec, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> ModelSpec:
+    """The spec with other means and deviations in its preprocessing, where given.
+
+    Raises:
+      ValueError: they are not one number, or one per channel, or a deviation is not positive.
+    """
+    old = spec.preprocessing
+    new = replace(
+        old,
+        mean=old.mean if mean is None else tuple(float(value) for value in mean),
+        std=old.std if std is None else tuple(float(value) for value in std),
+    )
+    channels = spec.input_shape[-1] if len(spec.input_shape) > 1 else None
+    faults = [
+        f"{name} needs 1 number{f' or {channels}, one per channel' if channels else ''}, "
+        f"got {list(values)}."
+        for name, values in (("mean", new.mean), ("std", new.std))
+        if len(values) > 1 and len(values) != channels
+    ]
+    if any(value <= 0 for value in new.std):
+        faults.append(f"std must be positive, got {list(new.std)}.")
+    if not all(map(math.isfinite, (*new.mean, *new.std))):
+        faults.append(f"mean and std must be finite, got {list(new.mean)} and {list(new.std)}.")
+    if faults:
+        raise ValueError(" ".join(faults))
+    return replace(spec, preprocessing=new)
+
+
+def input_faults(images: np.ndarray, spec: ModelSpec) -> list[str]:
+    """Why an array can't become inputs of the model, one sentence each; empty if it can."""
+    is_image = images.dtype == np.uint8
+    if not is_image and images.dtype.kind != "f":
+        return [
+            f"images have dtype {images.dtype}; expected uint8 images, or floats that are model "
+            "inputs already. Convert 0..255 integers with .astype(numpy.uint8)."
+        ]
+    faults = []
+    resize = spec.preprocessing.resize if is_image else None
+    if _arranged(images.shape, spec.input_shape, resize) is None:
+        faults.append(_explain_shape(images.shape, spec.input_shape, resize))
+    if images.ndim and len(images) == 0:
+        faults.append("there are no images; at least one is needed.")
+    if not is_image and (bad := _count_not_finite(images)):
+        faults.append(f"{bad} of {images.size} values are NaN or infinite; remove or repair them.")
+    return faults
+
+
+def to_inputs(images: np.ndarray, spec: ModelSpec) -> np.ndarray:
+    """Inputs `float32 [N, ...]` from an array without `input_faults`."""
+    plan = spec.preprocessing
+    if images.dtype != np.uint8:
+        return images.astype(np.float32).reshape(len(images), *spec.input_shape)
+    shape = _arranged(images.shape, spec.input_shape, plan.resize)
+    pixels = images.reshape(shape).astype(np.float32) / np.float32(plan.scale)
+    if plan.resize and pixels.shape[1:3] != plan.resize:
+        pixels = _resized(pixels, plan.resize)
+    return _normalised(pixels, plan).reshape(len(images), *spec.input_shape)
+
+
+def _count_not_finite(values: np.ndarray) -> int:
+    """As float32, which is what the model computes in."""
+    with np.errstate(over="ignore"):
+        return values.size - int(np.count_nonzero(np.isfinite(values.astype(np.float32))))
+
+
+def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear between pixel centres; with a wider filter where the image shrinks."""
+    shape = (pixels.shape[0], *size, pixels.shape[3])
+    return np.asarray(jax.image.resize(pixels, shape, "linear"))
+
+
+def _normalised(pixels: np.ndarray, plan: Preprocessing) -> np.ndarray:
+    if plan.mean:
+        pixels = pixels - np.asarray(plan.mean, np.float32)
+    if plan.std:
+        pixels = pixels / np.asarray(plan.std, np.float32)
+    return pixels
+
+
+def _arranged(
+    shape: tuple[int, ...], expected: tuple[int, ...], resize: tuple[int, int] | None
+) -> tuple[int, ...] | None:
+    """The shape with a channel axis, if such images can become inputs; None if they can't.
+
+    >>> _arranged((5, 28, 28), (28, 28, 1), None)
+    (5, 28, 28, 1)
+    >>> _arranged((5, 3, 32, 32), (32, 32, 3), None) is None
+    True
+    """
+    if len(shape) == 3 and (len(expected) == 1 or expected[-1] == 1):
+        shape = (*shape, 1)
+    resizes = resize and len(shape) == 4 and min(shape[1:]) > 0
+    final = (*resize, shape[3]) if resizes else shape[1:]
+    fits = final == expected or (len(expected) == 1 and math.prod(final) == expected[0])
+    return shape if len(shape) > 1 and fits else None
+
+
+def _explain_shape(
+    shape: tuple[int, ...], expected: tuple[int, ...], resize: tuple[int, int] | None
+) -> str:
+    wanted = ", ".join(map(str, expected))
+    if resize and len(expected) == 3:
+        wanted = f"height, width, {expected[2]}"
+    text = f"images have shape {shape}; expected (N, {wanted})"
+    channels_first = len(shape) == 4 and len(expected) == 3 and shape[1] == expected[2]
+    if channels_first and shape[3] != expected[2]:
+        return f"{text}. The channels seem to be first: save images.transpose(0, 2, 3, 1) instead."
+    if shape == expected:
+        return f"{text}. Add the axis of images: images[None]."
+    if len(expected) == 3 and expected[2] == 1:
+        text += f" or (N, {wanted.removesuffix(', 1')})"
+    return f"{text}. Bring the images into the form that the model was trained on."
