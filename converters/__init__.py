@@ -5,8 +5,25 @@ weights and masks back in the file's own names, layouts and dtypes.
 """
 
 from jgaprune.converters.catalog import list_models
-from jgaprune.converters.faults import ConversionError
+from jgaprune.converters.errors import ConversionError
+from jgaprune.converters.export import (
+    masks_from_source,
+    masks_to_source,
+    pack_masks,
+    to_source,
+    unpack_masks,
+)
 from jgaprune.converters.guess import guess
 from jgaprune.converters.load import load
 
-__all__ = ["ConversionError", "guess", "list_models", "load"]
+__all__ = [
+    "ConversionError",
+    "guess",
+    "list_models",
+    "load",
+    "masks_from_source",
+    "masks_to_source",
+    "pack_masks",
+    "to_source",
+    "unpack_masks",
+]

@@ -2,12 +2,21 @@
 
 from fnmatch import fnmatchcase
 
-from jgaprune.converters.faults import ConversionError, nearest
+from jgaprune.converters.errors import ConversionError, nearest
 from jgaprune.converters.models.architecture import Architecture
 from jgaprune.converters.models.cifar_resnet import cifar_resnet
+from jgaprune.converters.models.digits_cnn import DIGITS_CNN
+from jgaprune.converters.models.lenet5 import LENET5
+from jgaprune.converters.models.mlp import MLP
+from jgaprune.converters.models.paper import PAPER_CIFAR10, PAPER_MNIST
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     *(cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)),
+    DIGITS_CNN,
+    LENET5,
+    MLP,
+    PAPER_CIFAR10,
+    PAPER_MNIST,
 )
 
 

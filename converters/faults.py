@@ -8,10 +8,6 @@ from jgaprune.converters.leaves import Shape
 _MOST_COMPARISONS = 20_000
 
 
-class ConversionError(ValueError):
-    """Tensors don't fit the architecture; the message lists all faults and what to do."""
-
-
 def explain_misfit(fit: Fit, path: str, fitting: list[str]) -> str:
     """All that keeps the file at `path` from being loaded as `fit.name`.
 
@@ -31,16 +27,6 @@ def explain_misfit(fit: Fit, path: str, fitting: list[str]) -> str:
             _advice(fit, fitting),
         ]
     )
-
-
-def nearest(name: str, names: list[str]) -> str:
-    """A hint at the most similar of `names`, or nothing.
-
-    >>> nearest("cifar_resnet2", ["cifar_resnet20", "mlp"])
-    ' Nearest: cifar_resnet20.'
-    """
-    close = difflib.get_close_matches(name, names, n=3)
-    return f" Nearest: {', '.join(close)}." if close else ""
 
 
 def _section(title: str, lines: list[str]) -> list[str]:

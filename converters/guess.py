@@ -3,7 +3,7 @@
 import numpy as np
 
 from jgaprune.converters.catalog import ARCHITECTURES
-from jgaprune.converters.faults import ConversionError
+from jgaprune.converters.errors import ConversionError
 from jgaprune.converters.fit import Fit, fit, shapes_of
 from jgaprune.converters.models.architecture import Config
 from jgaprune.converters.names import FileTensor, known_names

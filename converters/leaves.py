@@ -87,7 +87,7 @@ def describe_leaf(name: str, shape: Shape, dtype: str) -> SourceTensor:
 
 
 def to_leaf(array: np.ndarray, tensor: SourceTensor) -> np.ndarray:
-    """The leaf, float32, from the source's array.
+    """The leaf from the source's array; dtype as it is.
 
     >>> to_leaf(np.ones((5, 2)), SourceTensor("w", (5, 2), "float64", (1, 0), (5, 2))).shape
     (2, 5)
@@ -95,7 +95,7 @@ def to_leaf(array: np.ndarray, tensor: SourceTensor) -> np.ndarray:
     moved = array.reshape(tensor.split).transpose(tensor.axes)
     if tensor.split != tensor.shape:
         moved = moved.reshape(-1, tensor.shape[0])
-    return np.ascontiguousarray(moved, dtype=np.float32)
+    return np.ascontiguousarray(moved)
 
 
 def from_leaf(leaf: np.ndarray, tensor: SourceTensor) -> np.ndarray:

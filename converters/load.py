@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ import numpy as np
 from flax import nnx
 
 from jgaprune.converters.catalog import find_architecture
-from jgaprune.converters.faults import ConversionError, explain_misfit, nearest
+from jgaprune.converters.errors import ConversionError, nearest
+from jgaprune.converters.faults import explain_misfit
 from jgaprune.converters.fit import Fit, fit, shapes_of
 from jgaprune.converters.formats import read
 from jgaprune.converters.guess import fitting_architectures, guess
@@ -26,7 +28,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     preprocessing: Preprocessing | None = None,
-    **arch_config: object,
+    **arch_config: Any,
 ) -> Model:
     """Loads pre-trained weights as a model in evaluation mode, computing in float32.
 
@@ -83,7 +85,7 @@ def _complete(architecture: Architecture, inferred: Config, given: Config) -> Co
     for name, value in given.items():
         value = tuple(value) if isinstance(value, list) else value
         if name not in inferred:
-            faults.append(f"there is no {name!r}.{nearest(name, list(inferred))}")
+            faults.append(f"there is no {name!r}.{nearest(name, inferred)}")
         elif type(value) is not type(inferred[name]):
             kind = type(inferred[name]).__name__
             faults.append(f"{name} must be a {kind} such as {inferred[name]!r}, got {value!r}.")
@@ -102,5 +104,6 @@ def _filled(fitted: Fit, tensors: dict[str, np.ndarray]) -> nnx.Module:
     paths, tree = jax.tree_util.tree_flatten_with_path(state)
     sources = dict(fitted.tensors)
     names = [leaf_name(path) for path, _ in paths]
-    leaves = [jnp.asarray(to_leaf(tensors[sources[n].name], sources[n])) for n in names]
-    return nnx.merge(graph, tree.unflatten(leaves))
+    arrays = [to_leaf(tensors[sources[name].name], sources[name]) for name in names]
+    leaves = [jnp.asarray(array.astype(np.float32)) for array in arrays]
+    return nnx.merge(graph, jax.tree.unflatten(tree, leaves))

@@ -4,13 +4,13 @@ Everything here speaks of PyTorch's tensor names and shapes: they are what files
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flax import nnx
 
 from jgaprune.model import Preprocessing
 
-Config = dict[str, object]
+Config = dict[str, Any]
 """An architecture's arguments by name."""
 Shapes = dict[str, tuple[int, ...]]
 """Tensor shapes by name, in PyTorch's names and layouts, wrapper prefixes removed."""

@@ -1,0 +1,173 @@
+"""Back to the source: pruned weights and masks in the file's own names, layouts and dtypes.
+
+Which tensor a leaf came from is in `ModelSpec.tensors`; everything else in the file, such as
+counters of batch-norm layers, is copied from it. Writing the result is up to
+`jgaprune.converters.formats`.
+
+Layout of a masks file (`.npz`, no pickles): for each source tensor `NAME` with a mask,
+
+- `NAME`: `uint8 [ceil(size / 8)]`, the mask in the tensor's own row-major order; element i
+  is bit `i % 8` of byte `i // 8`, 1 where the weight stays;
+- `NAME.shape`: `int64 [axes]`, the tensor's shape.
+"""
+
+import math
+import os
+
+import jax.numpy as jnp
+import numpy as np
+
+from jgaprune.converters.errors import ConversionError
+from jgaprune.converters.formats import SourceFile, read
+from jgaprune.converters.leaves import Shape, describe_leaf, from_leaf, to_leaf
+from jgaprune.model import Model, Source
+from jgaprune.types import Buffers, Masks, Params
+
+_SHAPE = ".shape"
+
+
+def to_source(model: Model, params: Params, buffers: Buffers) -> dict[str, np.ndarray]:
+    """All tensors of the source file, with the given weights in place of its own.
+
+    Values that float32 did not change come back bit for bit, whatever the source's dtype.
+
+    Args:
+      model: as loaded; without a source, leaves keep their names and layouts.
+      params: for example pruned and repaired ones, by leaf name.
+      buffers: the same for running statistics.
+
+    Returns:
+      Arrays by the source's exact names, in its order.
+
+    Raises:
+      ConversionError: the source file is gone or not the one that was loaded, or leaves are
+        missing or misshapen.
+    """
+    leaves = {name: np.asarray(leaf) for name, leaf in {**params, **buffers}.items()}
+    own = {**model.params, **model.buffers}
+    _check("array", leaves, {name: leaf.shape for name, leaf in own.items()})
+    if model.spec.source is None:
+        return leaves
+    tensors = dict(_read_again(model.spec.source).tensors)
+    for leaf, tensor in model.spec.tensors:
+        changed = from_leaf(leaves[leaf], tensor)
+        tensors[tensor.name] = _in_place(tensors[tensor.name], changed, tensor.name)
+    return tensors
+
+
+def masks_to_source(model: Model, masks: Masks) -> dict[str, np.ndarray]:
+    """Masks by the source's names, in its layouts; True where the weight stays.
+
+    Tied tensors share a mask. Without a source, leaves keep their names and layouts.
+
+    Raises:
+      ConversionError: a mask belongs to no leaf or has another shape.
+    """
+    arrays = {leaf: np.asarray(mask, dtype=bool) for leaf, mask in masks.items()}
+    shapes = {leaf: weights.shape for leaf, weights in model.params.items()}
+    _check("mask", arrays, {leaf: shapes.get(leaf) for leaf in arrays})
+    if model.spec.source is None:
+        return arrays
+    pairs = [(leaf, tensor) for leaf, tensor in model.spec.tensors if leaf in arrays]
+    return {tensor.name: from_leaf(arrays[leaf], tensor) for leaf, tensor in pairs}
+
+
+def masks_from_source(model: Model, masks: dict[str, np.ndarray]) -> Masks:
+    """Masks of the model's leaves from masks by the source's names, in its layouts.
+
+    The inverse of `masks_to_source`, for starting from given masks.
+
+    Raises:
+      ConversionError: the masks are not those of the prunable tensors.
+    """
+    if model.spec.source is None:
+        tensors = {
+            leaf: describe_leaf(leaf, model.params[leaf].shape, "float32")
+            for leaf in model.spec.prunable
+        }
+    else:
+        tensors = {leaf: t for leaf, t in model.spec.tensors if leaf in model.spec.prunable}
+    _check("mask", masks, {tensor.name: tensor.shape for tensor in tensors.values()})
+    return {leaf: jnp.asarray(to_leaf(masks[t.name], t) != 0) for leaf, t in tensors.items()}
+
+
+def pack_masks(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a masks file, one bit per weight.
+
+    >>> packed = pack_masks({"fc.weight": np.array([[True, False], [True, True]])})
+    >>> packed["fc.weight"].tolist(), packed["fc.weight.shape"].tolist()
+    ([13], [2, 2])
+    """
+    packed: dict[str, np.ndarray] = {}
+    for name, mask in masks.items():
+        packed[name] = np.packbits(mask.reshape(-1), bitorder="little")
+        packed[name + _SHAPE] = np.array(mask.shape, np.int64)
+    return packed
+
+
+def unpack_masks(packed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Boolean masks from the arrays of a masks file; the inverse of `pack_masks`.
+
+    Raises:
+      ConversionError: an array has no shape beside it, or not as many bits as the shape asks.
+    """
+    return {name: _unpack(name, packed) for name in packed if not name.endswith(_SHAPE)}
+
+
+def _unpack(name: str, packed: dict[str, np.ndarray]) -> np.ndarray:
+    shape = packed.get(name + _SHAPE)
+    if shape is None:
+        raise ConversionError(f"there is {name} but no {name}{_SHAPE}. Is this a masks file?")
+    size = math.prod(shape.tolist())
+    bits = packed[name]
+    if bits.dtype != np.uint8 or bits.shape != (-(-size // 8),):
+        raise ConversionError(
+            f"{name} must be uint8 [{-(-size // 8)}] for a mask of shape {shape.tolist()}, "
+            f"got {bits.dtype} {list(bits.shape)}. Is this a masks file?"
+        )
+    return np.unpackbits(bits, count=size, bitorder="little").astype(bool).reshape(shape)
+
+
+def _check(what: str, arrays: dict[str, np.ndarray], shapes: dict[str, Shape | None]) -> None:
+    """Raises ConversionError unless there is an array for each shape; lists all faults."""
+    faults = [f"no {what} for {name}" for name in shapes if name not in arrays]
+    for name, array in arrays.items():
+        expected = shapes.get(name)
+        if expected is None:
+            faults.append(f"{name}: the model has no such weights")
+        elif array.shape != tuple(expected):
+            faults.append(f"{name}: expected {list(expected)}, got {list(array.shape)}")
+    if faults:
+        raise ConversionError(
+            f"these are not the arrays of this model ({len(faults)} faults): {'; '.join(faults)}."
+        )
+
+
+def _read_again(source: Source) -> SourceFile:
+    """The file that the model was loaded from, unchanged since."""
+    if not os.path.exists(source.path):
+        raise ConversionError(
+            f"{source.path} is gone: the tensors that the model doesn't hold are in it alone. "
+            "Put the file back, or write the leaves themselves."
+        )
+    again = read(source.path)
+    if again.sha256 != source.sha256:
+        raise ConversionError(
+            f"{source.path} has changed since it was loaded (sha256 {again.sha256[:12]}, it was "
+            f"{source.sha256[:12]}). Put the old file back, or load and prune the new one."
+        )
+    return again
+
+
+def _in_place(source: np.ndarray, changed: np.ndarray, name: str) -> np.ndarray:
+    """`changed` in the source's dtype; where it equals the source in float32, the source."""
+    with np.errstate(over="ignore"):
+        converted = changed.astype(source.dtype)
+        unchanged = source.astype(np.float32) == changed
+    if not np.array_equal(np.isfinite(converted), np.isfinite(changed)):
+        largest = np.max(np.abs(changed))
+        raise ConversionError(
+            f"{name}: the value {largest:g} is too large for the source's {source.dtype}. "
+            "Write the leaves themselves, in float32."
+        )
+    return np.where(unchanged, source, converted)
