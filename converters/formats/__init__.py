@@ -1,0 +1,82 @@
+"""Weight files of other frameworks and our own: reading is safe, writing is atomic.
+
+`read` recognises a file by its content and returns its arrays unchanged. Nothing in a file is
+ever executed, and torch isn't needed. What the names and layouts mean for a model is not known
+here: that is `jgaprune.converters.models`.
+"""
+
+import os
+
+from jgaprune.converters.formats.detect import READABLE, detect
+from jgaprune.converters.formats.errors import FormatError
+from jgaprune.converters.formats.npz import read_npz, write_npz
+from jgaprune.converters.formats.orbax_folder import find_checkpoint, read_orbax
+from jgaprune.converters.formats.pth import read_pth
+from jgaprune.converters.formats.pth_writer import torch_available, write_pth
+from jgaprune.converters.formats.safetensors_file import read_safetensors, write_safetensors
+from jgaprune.converters.formats.source_file import SourceFile, file_sha256, folder_sha256
+
+__all__ = [
+    "FormatError",
+    "SourceFile",
+    "read",
+    "torch_available",
+    "write_npz",
+    "write_pth",
+    "write_safetensors",
+]
+
+_READERS = {"pth": read_pth, "safetensors": read_safetensors, "npz": read_npz}
+
+
+def read(path: str | os.PathLike[str]) -> SourceFile:
+    """Read a weight file or an Orbax folder.
+
+    Args:
+      path: a `.pth`/`.pt`/`.th` with a state_dict, a `.safetensors`, a `.npz`, or a folder
+        written by Orbax's `StandardCheckpointer`. The content decides, not the name.
+
+    Returns:
+      The arrays under their exact names, in the file's layout and type, and where they come
+      from. Tied tensors of a `.pth` share one array.
+
+    Raises:
+      FormatError: if the path doesn't exist or can't be read, or the file is damaged, of
+        another format, or contains anything but tensors and plain values.
+    """
+    absolute = os.path.abspath(os.path.expanduser(path))
+    try:
+        return _read_folder(absolute) if os.path.isdir(absolute) else _read_file(absolute)
+    except FormatError as error:
+        raise FormatError(f"{absolute} {error}") from error.__cause__
+    # Whatever a damaged file makes the parsers stumble over is the file's fault.
+    except Exception as error:
+        raise FormatError(
+            f"{absolute} is damaged ({type(error).__name__}). Copy or download it again, or save "
+            "the weights again"
+        ) from error
+
+
+def _read_file(path: str) -> SourceFile:
+    data = _bytes_of(path)
+    kind = detect(data, os.path.splitext(path)[1])
+    tensors, metadata = _READERS[kind](data)
+    return SourceFile(path, kind, file_sha256(data), tensors, metadata)
+
+
+def _read_folder(path: str) -> SourceFile:
+    folder = find_checkpoint(path)
+    tensors, metadata = read_orbax(folder)
+    return SourceFile(path, "orbax", folder_sha256(path), tensors, metadata)
+
+
+def _bytes_of(path: str) -> bytes:
+    if not os.path.exists(path):
+        raise FormatError(f"does not exist. Give the path of a weight file: {READABLE}")
+    if not os.path.isfile(path):
+        raise FormatError(f"is no regular file. Give the path of a weight file: {READABLE}")
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise FormatError(f"can't be read ({error.strerror}). Check its permissions") from error
