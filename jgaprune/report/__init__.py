@@ -1,1 +1,29 @@
-"""report"""
+"""What a run found, as numbers, text, plots and files."""
+
+from jgaprune.report.evaluation import Run, accuracy, load_run
+from jgaprune.report.folder import SaveError, check_out, is_ours
+from jgaprune.report.report import (
+    LABELLED_OBJECTIVES,
+    Baseline,
+    History,
+    LayerCount,
+    Measure,
+    Report,
+)
+from jgaprune.report.text import comparison
+
+__all__ = [
+    "LABELLED_OBJECTIVES",
+    "Baseline",
+    "History",
+    "LayerCount",
+    "Measure",
+    "Report",
+    "Run",
+    "SaveError",
+    "accuracy",
+    "check_out",
+    "comparison",
+    "is_ours",
+    "load_run",
+]

@@ -1,0 +1,144 @@
+"""`report.txt` and the comparison that the command line prints: aligned plain text."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from jgaprune.report.document import to_document
+
+if TYPE_CHECKING:
+    from jgaprune.report.report import Report
+
+EVOLVED = "evolved (this run)"
+_MISSING = "-"
+
+
+def render(report: "Report") -> str:
+    """The whole report as text, sections separated by blank lines."""
+    document = to_document(report)
+    title = f"{document['model']['name']} pruned to {percent(report.sparsity)} sparsity"
+    sections = [
+        f"{title}\n{'=' * len(title)}",
+        *(f"WARNING: {sentence}" for sentence in document["warnings"]),
+        _section("Model", pairs(_model(document))),
+        _section("Comparison (fitness: lower is better)", comparison(report)),
+        _section("Search", pairs(_search(document))),
+        _section("Seconds", pairs({k: f"{v:.1f}" for k, v in report.seconds.items()})),
+        _section("Layers", _layers(report)),
+        _section("Settings", pairs({k: _compact(v) for k, v in document["settings"].items()})),
+        _section("Machine", pairs(_machine(document))),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def comparison(report: "Report") -> str:
+    """The table that sets the result beside the dense model and the one-shot baselines.
+
+    `repaired` is the column to its left after the run's repair. Accuracy is left out when
+    there was no evaluation data.
+    """
+    accuracy = report.accuracy or {"dense": None, "pruned": None}
+    rows = [["method", "fitness", "repaired", "accuracy", "repaired"]]
+    rows.append(["dense", _MISSING, _MISSING, _percent(accuracy["dense"]), _MISSING])
+    for name, baseline in report.baselines.items():
+        raw, repaired = baseline.raw, baseline.repaired
+        fitness = [_number(raw.fitness), _number(repaired.fitness)]
+        rows.append([name, *fitness, _percent(raw.accuracy), _percent(repaired.accuracy)])
+    best = [_number(report.fitness["best"]), _percent(accuracy["pruned"])]
+    if report.settings.get("repair") is False:
+        rows.append([EVOLVED, best[0], _MISSING, best[1], _MISSING])
+    else:
+        rows.append([EVOLVED, _MISSING, best[0], _MISSING, best[1]])
+    return table(rows if report.accuracy else [row[:3] for row in rows])
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as columns of equal width: the first column to the left, the others to the right.
+
+    >>> print(table([["method", "fitness"], ["dense", "0.5"]]))
+    method  fitness
+    dense       0.5
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        [cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(line)]
+        for line in (zip(row, widths, strict=True) for row in rows)
+    )
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def pairs(items: Mapping[str, str]) -> str:
+    """Names and values in two columns, both to the left.
+
+    >>> print(pairs({"seed": "0", "space": "offsets"}))
+    seed   0
+    space  offsets
+    """
+    width = max(map(len, items), default=0)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in items.items())
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a percentage.
+
+    >>> percent(0.9163)
+    '91.63 %'
+    """
+    return f"{100 * fraction:.2f} %"
+
+
+def _model(document: dict[str, Any]) -> dict[str, str]:
+    model, sparsity = document["model"], document["sparsity"]
+    source, weights = model["source"], model["num_weights"]
+    kept = sum(layer["kept"] for layer in sparsity["layers"].values())
+    return {
+        "architecture": " ".join(
+            [model["name"], *(f"{k}={v}" for k, v in model["config"].items())]
+        ),
+        "weights from": source["path"] if source else "a Python object",
+        **({"sha256": source["sha256"]} if source else {}),
+        "weights": f"{weights['total']:,}, of which {weights['prunable']:,} are prunable",
+        "sparsity": f"{percent(sparsity['achieved'])} ({percent(sparsity['target'])} asked for)",
+        "kept": f"{kept:,} of the prunable weights",
+    }
+
+
+def _search(document: dict[str, Any]) -> dict[str, str]:
+    fitness = document["fitness"]
+    stopped = " (interrupted)" if document["interrupted"] else ""
+    return {
+        "objective": fitness["objective"],
+        "fitness": f"{_number(fitness['start'])} at the start, {_number(fitness['best'])} at best",
+        "evaluations": f"{document['evaluations']:,}{stopped}",
+        "generations": f"{document['generations']:,}",
+        "labels": document["note"],
+    }
+
+
+def _layers(report: "Report") -> str:
+    rows = [["tensor", "sparsity", "kept", "size"]]
+    for name, layer in report.layers.items():
+        rows.append([name, percent(layer.sparsity), f"{layer.kept:,}", f"{layer.size:,}"])
+    return table(rows)
+
+
+def _machine(document: dict[str, Any]) -> dict[str, str]:
+    device = document["device"]
+    where = f"{device['count']} x {device['platform']} ({device['kind']})"
+    return {"device": where, **document["versions"]}
+
+
+def _section(title: str, body: str) -> str:
+    return "\n".join([title, *(f"  {line}" for line in body.splitlines())])
+
+
+def _compact(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _number(value: float | None) -> str:
+    return _MISSING if value is None else f"{value:#.4g}"
+
+
+def _percent(fraction: float | None) -> str:
+    return _MISSING if fraction is None else percent(fraction)
