@@ -44,20 +44,23 @@ def read_safetensors(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, obje
       data: the whole file.
 
     Returns:
-      Arrays by name, and the metadata, all of whose values are text.
+      Arrays by name in the file's order, and the metadata, all of whose values are text.
 
     Raises:
       FormatError: if the file is damaged or holds a type that NumPy can't.
     """
     try:
-        entries = safetensors.deserialize(data)
+        entries = dict(safetensors.deserialize(data))
     except safetensors.SafetensorError as error:
         raise FormatError(
             f"is a damaged .safetensors file ({error}). Copy or download it again"
         ) from error
     header_size = int.from_bytes(data[:8], "little")
-    metadata = json.loads(data[8 : 8 + header_size]).get("__metadata__") or {}
-    return {name: _to_array(name, entry) for name, entry in entries}, metadata
+    header = json.loads(data[8 : 8 + header_size])
+    # The library's order is that of a hash table: another one on each call.
+    in_file_order = sorted(entries, key=lambda name: header[name]["data_offsets"])
+    tensors = {name: _to_array(name, entries[name]) for name in in_file_order}
+    return tensors, header.get("__metadata__") or {}
 
 
 def write_safetensors(
