@@ -1,0 +1,157 @@
+"""The networks compute what PyTorch computes, and the check would notice if they didn't."""
+
+from importlib import import_module
+from importlib.resources import as_file, files
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from data_paths import requires_shared
+from golden import NAMES, golden, relative_error
+
+from jgaprune.converters import catalog, fit, leaves, load
+from jgaprune.converters.formats import write_npz
+from jgaprune.converters.models import cifar_resnet, layers, mlp
+from jgaprune.converters.models.architecture import no_flatten
+
+TOLERANCE = 1e-5
+
+
+def error_of(name, folder):
+    """Relative error of the golden case's network against PyTorch."""
+    case = golden(name)
+    write_npz(folder / "weights.npz", case.tensors)
+    model = load(case.arch, folder / "weights.npz", **case.config)
+    return relative_error(model.apply(model.params, model.buffers, case.inputs), case.logits)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_are_those_of_pytorch(name, tmp_path):
+    assert error_of(name, tmp_path) <= TOLERANCE
+
+
+def mutant(monkeypatch, arch, **changes):
+    """Replaces a field of one architecture."""
+    changed = [a._replace(**changes) if a.name == arch else a for a in catalog.ARCHITECTURES]
+    monkeypatch.setattr(catalog, "ARCHITECTURES", tuple(changed))
+
+
+def test_parity_notices_an_unpermuted_flatten(monkeypatch, tmp_path):
+    mutant(monkeypatch, "paper_mnist", flattened=no_flatten)
+    assert error_of("paper_mnist", tmp_path) > 0.01
+
+
+def test_parity_notices_colour_images_flattened_by_pixel(monkeypatch, tmp_path):
+    mutant(monkeypatch, "mlp", flattened=no_flatten)
+    assert error_of("mlp_on_colour_images", tmp_path) > 0.01
+
+
+def test_parity_notices_same_padding(monkeypatch, tmp_path):
+    def same(num_in, num_out, size, *, stride=1, padding=0, rngs):
+        padding = "SAME" if stride == 2 else padding
+        return layers.conv(num_in, num_out, size, stride=stride, padding=padding, rngs=rngs)
+
+    monkeypatch.setattr(cifar_resnet, "conv", same)
+    assert error_of("cifar_resnet20", tmp_path) > 0.001
+
+
+def test_parity_notices_flax_epsilon(monkeypatch, tmp_path):
+    def small_epsilon(num_channels, rngs):
+        norm = layers.batch_norm(num_channels, rngs)
+        norm.epsilon = 1e-6
+        return norm
+
+    monkeypatch.setattr(cifar_resnet, "batch_norm", small_epsilon)
+    assert error_of("cifar_resnet20", tmp_path) > 0.001
+
+
+def test_parity_notices_transposed_square_matrices(monkeypatch, tmp_path):
+    def leave_squares(array, tensor):
+        square = array.ndim == 2 and array.shape[0] == array.shape[1]
+        return array if square else leaves.to_leaf(array, tensor)
+
+    # The package's `load` is the function; the module of that name is reached by import only.
+    monkeypatch.setattr(import_module("jgaprune.converters.load"), "to_leaf", leave_squares)
+    assert error_of("mlp_gelu", tmp_path) > 0.01
+
+
+def test_parity_notices_two_swapped_layers(monkeypatch, tmp_path):
+    right_order = mlp._layers
+
+    def swapped(shapes):
+        first, second, third, last = right_order(shapes)
+        return [first, third, second, last]
+
+    monkeypatch.setattr(mlp, "_layers", swapped)
+    assert error_of("mlp", tmp_path) > 0.01
+
+
+def test_parity_notices_tanh_gelu(monkeypatch, tmp_path):
+    monkeypatch.setitem(mlp._ACTIVATIONS, "gelu", jax.nn.gelu)
+    assert error_of("mlp_gelu", tmp_path) > 5 * TOLERANCE
+
+
+def test_building_makes_no_weights():
+    """Random weights of large networks would cost time and memory for nothing."""
+    for architecture in catalog.ARCHITECTURES:
+        fitted = fit.fit(architecture, architecture.infer({}), {})
+        kinds = {type(leaf) for leaf in jax.tree.leaves(fitted.module)}
+        assert kinds == {jax.ShapeDtypeStruct}, architecture.name
+
+
+def test_answers_do_not_depend_on_the_batch(tmp_path):
+    """A network left in training mode would normalise with its batch's statistics."""
+    case = golden("digits_cnn")
+    write_npz(tmp_path / "weights.npz", case.tensors)
+    model = load("digits_cnn", tmp_path / "weights.npz")
+    whole = model.apply(model.params, model.buffers, case.inputs)
+    single = model.apply(model.params, model.buffers, case.inputs[:1])
+    np.testing.assert_allclose(whole[:1], single, rtol=1e-5, atol=1e-6)
+
+
+def prepared(images, preprocessing):
+    """Inputs from stored images, written out here as a reference."""
+    x = images.astype(np.float32)
+    x = x if x.ndim == 4 else x[..., None]
+    if preprocessing.resize:
+        x = jax.image.resize(x, (len(x), *preprocessing.resize, x.shape[-1]), "bilinear")
+    mean, std = jnp.array(preprocessing.mean), jnp.array(preprocessing.std)
+    return (x / preprocessing.scale - mean) / std
+
+
+def num_correct(model, images, labels):
+    apply = jax.jit(model.apply)
+    batches = range(0, len(images), 500)
+    guesses = [
+        apply(
+            model.params,
+            model.buffers,
+            prepared(images[start : start + 500], model.spec.preprocessing),
+        ).argmax(axis=1)
+        for start in batches
+    ]
+    return int((np.concatenate(guesses) == labels).sum())
+
+
+@pytest.mark.parametrize(("depth", "correct"), [(20, 463), (32, 474)])
+def test_real_resnets_reach_their_known_accuracy(depth, correct):
+    weights = requires_shared(f"cifar_resnet{depth}.th")
+    data = np.load(requires_shared("cifar10_test.npz"))
+    model = load(f"cifar_resnet{depth}", weights)
+    assert num_correct(model, data["images"], data["labels"]) == correct
+
+
+def test_real_lenet5_reaches_its_known_accuracy():
+    weights = requires_shared("mnist_lenet5.pt")
+    data = np.load(requires_shared("mnist_test.npz"))
+    correct = num_correct(load("lenet5", weights), data["images"], data["labels"])
+    assert correct >= 0.985 * len(data["labels"])
+
+
+def test_the_demo_network_reaches_its_known_accuracy():
+    assets = files("jgaprune.assets")
+    with as_file(assets / "digits_cnn.pth") as weights, as_file(assets / "digits_test.npz") as test:
+        data = np.load(test)
+        correct = num_correct(load("digits_cnn", weights), data["images"], data["labels"])
+    assert correct == 538
