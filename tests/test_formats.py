@@ -4,10 +4,22 @@ import hashlib
 import os
 from pathlib import Path
 
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
-from formats_writer import STORAGES, call, container, named, ordered, storage, tensor, zip_container
+from formats_writer import (
+    STORAGES,
+    Raw,
+    call,
+    container,
+    emit,
+    named,
+    ordered,
+    storage,
+    tensor,
+    zip_container,
+)
 
 from jgaprune.converters.formats import (
     FormatError,
@@ -154,6 +166,15 @@ def test_harmless_names_are_understood(tmp_path, kind):
         assert_same(source.tensors[name], array)
 
 
+def test_views_into_a_storage_from_before_torch_04(tmp_path):
+    base = ("storage", named("torch", "FloatStorage"), "0", "cpu", 6, ("7", 2, 4))
+    old = (Raw(emit(base) + b"Q"), 1, (2,), (1,))
+    root = {"w": call(named("torch._utils", "_rebuild_tensor"), *old)}
+    array = np.arange(6, dtype=np.float32)
+    source = read_bytes(tmp_path, container("legacy", root, {"0": array.tobytes()}))
+    assert source.tensors["w"].tolist() == [3, 4]
+
+
 def mixed_arrays():
     return {
         "bf": numbers("bfloat16", 6).reshape(2, 3),
@@ -230,6 +251,29 @@ def test_write_pth_without_torch_says_what_to_do(tmp_path):
         write_pth(tmp_path / "w.pth", {"w": np.ones(1)})
 
 
+@pytest.mark.parametrize("options", [{}, {"use_zarr3": True}, {"use_ocdbt": False}])
+def test_orbax_folders(tmp_path, options):
+    import orbax.checkpoint as ocp
+
+    kernel = numbers("bfloat16", 6).reshape(2, 3)
+    tree = {
+        "layer": {"kernel": jax.device_put(kernel), "empty": {}, "none": None},
+        "list": [np.arange(3), np.eye(2)],
+        "step": 7,
+        "arch": "mlp",
+    }
+    with ocp.PyTreeCheckpointer(**options) as checkpointer:
+        checkpointer.save(tmp_path / "good", tree)
+    source = read(tmp_path / "good")
+    assert source.format == "orbax"
+    assert source.metadata == {"arch": "mlp"}
+    assert set(source.tensors) == {"layer.kernel", "list.0", "list.1", "step"}
+    assert_same(source.tensors["layer.kernel"], kernel)
+    assert_same(source.tensors["list.0"], np.arange(3))
+    assert_same(source.tensors["list.1"], np.eye(2))
+    assert source.tensors["step"] == 7
+
+
 def save_orbax(path, tree):
     import orbax.checkpoint as ocp
 
@@ -237,19 +281,16 @@ def save_orbax(path, tree):
         checkpointer.save(path, tree)
 
 
-def test_orbax_folders_and_their_neighbours(tmp_path):
-    kernel = numbers("bfloat16", 6).reshape(2, 3)
-    tree = {"layer": {"kernel": kernel, "empty": {}}, "list": [np.arange(3)], "step": 7}
-    save_orbax(tmp_path / "good", tree)
-    source = read(tmp_path / "good")
-    assert source.format == "orbax"
-    assert_same(source.tensors["layer.kernel"], kernel)
-    assert_same(source.tensors["list.0"], np.arange(3))
-    assert source.tensors["step"] == 7
-    assert len(source.tensors) == 3
-    assert read(tmp_path / "good").sha256 == source.sha256
+def test_orbax_checksum_and_neighbours(tmp_path):
+    save_orbax(tmp_path / "good", {"layer": {"w": np.ones(3, np.float32)}})
+    before = read(tmp_path / "good")
+    assert_same(before.tensors["layer.w"], np.ones(3, np.float32))
+    (tmp_path / "good" / "note").write_text("x")
+    assert read(tmp_path / "good").sha256 != before.sha256
+    os.remove(tmp_path / "good" / "note")
+    assert read(tmp_path / "good").sha256 == before.sha256
     save_orbax(tmp_path / "clash", {"a": {"b": np.ones(1)}, "a.b": np.zeros(1)})
-    with pytest.raises(FormatError, match="one name"):
+    with pytest.raises(FormatError, match="named 'a.b'"):
         read(tmp_path / "clash")
     os.remove(tmp_path / "good" / "_METADATA")
     with pytest.raises(FormatError, match="without an Orbax checkpoint"):

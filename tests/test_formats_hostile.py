@@ -4,6 +4,7 @@ import contextlib
 import copyreg
 import functools
 import io
+import json
 import os
 import pickle
 import struct
@@ -147,38 +148,46 @@ def view(shape, strides=None, offset=0, num_items=4):
 
 
 BAD_VIEWS = {
-    "too long": view((5,)),
-    "offset": view((4,), (1,), 1),
-    "stride": view((2, 2), (3, 1)),
-    "negative size": view((-1,), (1,)),
-    "negative stride": view((2,), (-1,), 1),
-    "negative offset": view((1,), (1,), -1),
-    "boolean size": view((True,), (1,)),
-    "text size": view("a", (1,)),
-    "float size": view((1.0,), (1,)),
-    "fewer strides": view((2, 2), (1,)),
-    "dimensions": view((1,) * 99, (1,) * 99),
-    "huge size": view((2**62, 2**62), (0, 0)),
-    "expanded bomb": view((2**33,), (0,)),
-    "huge empty": view((0, 2**62, 2**62), (1, 1, 1)),
-    "declared size": view((4,), (1,), 0, 5),
-    "no storage": call(named("torch._utils", "_rebuild_tensor_v2"), 1, 0, (1,), (1,)),
-    "no type": call(
-        named("torch._utils", "_rebuild_tensor_v3"),
-        *(storage("0", "float32", 4), 0, (4,), (1,), False, {}, "float32"),
+    "too long": (view((5,)), "needs 5 items"),
+    "offset": (view((4,), (1,), 1), "needs 5 items"),
+    "stride": (view((2, 2), (3, 1)), "needs 5 items"),
+    "negative size": (view((-1,), (1,)), "natural"),
+    "negative stride": (view((2,), (-1,), 1), "natural"),
+    "negative offset": (view((1,), (1,), -1), "natural"),
+    "boolean size": (view((True,), (1,)), "natural"),
+    "float size": (view((1.0,), (1,)), "natural"),
+    "text size": (view("a", (1,)), "unreadable"),
+    "dimensions": (view((1,) * 99, (1,) * 99), "over 32"),
+    "fewer strides": (view((2, 2), (1,)), "strides"),
+    "huge size": (view((2**62, 2**62), (0, 0)), "exhaust memory"),
+    "expanded bomb": (view((2**33,), (0,)), "exhaust memory"),
+    "huge empty": (view((0, 2**62, 2**62), (1, 1, 1)), "damaged"),
+    "declared size": (view((4,), (1,), 0, 5), "declares 20 bytes"),
+    "no storage": (call(named("torch._utils", "_rebuild_tensor_v2"), 1, 0, (), ()), "without"),
+    "no type": (
+        call(
+            named("torch._utils", "_rebuild_tensor_v3"),
+            *(storage("0", "float32", 4), 0, (4,), (1,), False, {}, "float32"),
+        ),
+        "without",
     ),
-    "missing storage": tensor("absent", "float32", 4, (4,)),
-    "path trick": tensor("../../data.pkl", "float32", 4, (4,)),
+    "missing storage": (tensor("absent", "float32", 4, (4,)), "(lacks|damaged)"),
+    "path trick": (tensor("../../data.pkl", "float32", 4, (4,)), "(lacks|damaged)"),
 }
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
 @pytest.mark.parametrize("name", BAD_VIEWS)
 def test_views_outside_their_storage_are_refused(tmp_path, kind, name):
-    data = container(kind, {"w": BAD_VIEWS[name]}, {"0": bytes(16)})
-    (tmp_path / "w.pth").write_bytes(data)
-    with pytest.raises(FormatError):
-        read(tmp_path / "w.pth")
+    attack, words = BAD_VIEWS[name]
+    with pytest.raises(FormatError, match=words):
+        read_bytes(tmp_path, container(kind, {"w": attack}, {"0": bytes(16)}))
+
+
+@pytest.mark.parametrize("tail", [b"X\xff\0\0\0w", b"\x8e" + b"\xff" * 8, b"B\xff\xff\xff\xff"])
+def test_pickles_that_end_early_are_refused(tmp_path, tail):
+    with pytest.raises(FormatError, match="ends inside its pickle"):
+        read_bytes(tmp_path, zip_container(b"\x80\x02}" + tail, {}))
 
 
 def nested(depth, leaf=b")"):
@@ -373,8 +382,22 @@ def test_damaged_pickles_raise_only_format_errors(tmp_path):
     assert refused > 300
 
 
-# A read that fails beside another leaves Orbax's event loop closed under the other's callback.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", ["w", "step"])
+@pytest.mark.parametrize("change", [{"shape": [2**40]}, {"chunks": [2**40]}])
+def test_orbax_arrays_larger_than_their_folder_are_refused(tmp_path, name, change):
+    import orbax.checkpoint as ocp
+
+    folder = tmp_path / "checkpoint"
+    with ocp.PyTreeCheckpointer(use_ocdbt=False) as checkpointer:
+        checkpointer.save(folder, {"w": np.ones(3, np.float32), "step": 7})
+    assert read(folder).tensors["w"].shape == (3,)
+    header = json.loads((folder / name / ".zarray").read_text())
+    one_axis = {"shape": [3], "chunks": [3]}
+    (folder / name / ".zarray").write_text(json.dumps(header | one_axis | change))
+    with pytest.raises(FormatError, match="exhaust memory"):
+        read(folder)
+
+
 def test_damaged_orbax_folders_raise_only_format_errors(tmp_path):
     import orbax.checkpoint as ocp
 

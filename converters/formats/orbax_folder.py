@@ -1,11 +1,15 @@
 """Orbax folders, read only: as written by `StandardCheckpointer` or `PyTreeCheckpointer`.
 
-Saving and resuming a search is `jgaprune.checkpoint`. Orbax is imported when it is needed: it
-takes seconds.
+Saving and resuming a search is `jgaprune.checkpoint`. Reading needs no Orbax: `_METADATA`
+lists the arrays, and TensorStore, with which Orbax writes them, opens each. Its headers are
+checked before any array is read, because an allocation that fails there ends the process.
+Format: https://orbax.readthedocs.io/en/latest/guides/checkpoint/checkpoint_format.html.
 """
 
+import json
 import math
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,7 @@ from jgaprune.converters.formats.source_file import files_below
 
 _MARK = "_METADATA"
 """Every checkpoint of a tree of arrays has this file."""
+_TEXTS = "_strings.json"
 
 
 def find_checkpoint(folder: str) -> str:
@@ -47,40 +52,62 @@ def read_orbax(folder: str) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     Raises:
       FormatError: if two paths have one name, or the checkpoint is too large for its folder.
     """
-    import jax
-    import orbax.checkpoint as ocp
-
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        described = checkpointer.metadata(folder).item_metadata.tree
-        leaves = jax.tree_util.tree_leaves_with_path(described)
-        structure = jax.tree_util.tree_structure(described)
-        _check_leaves(folder, [leaf for _, leaf in leaves])
-        kinds = [np.ndarray if _is_array(leaf) else str for _, leaf in leaves]
-        restore_args = [ocp.RestoreArgs(restore_type=kind) for kind in kinds]
-        tree = checkpointer.restore(
-            folder, restore_args=jax.tree_util.tree_unflatten(structure, restore_args)
-        )
-    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
-    values = dict(zip(names, jax.tree_util.tree_leaves(tree), strict=True))
-    if len(values) < len(names):
-        raise FormatError("has two arrays of one name once paths are joined with '.'; rename one")
-    arrays = {name: v for name, v in values.items() if isinstance(v, np.ndarray)}
-    return arrays, {name: v for name, v in values.items() if isinstance(v, str)}
-
-
-def _is_array(leaf: Any) -> bool:
-    """Texts have no shape in Orbax's description."""
-    return getattr(leaf, "shape", None) is not None
-
-
-def _check_leaves(folder: str, leaves: list[Any]) -> None:
-    """Compare the declared sizes with the folder's before anything is allocated."""
-    arrays = [leaf for leaf in leaves if _is_array(leaf)]
-    num_bytes = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in arrays)
-    sizes = [os.path.getsize(os.path.join(folder, name)) for name in files_below(folder)]
-    check_unpacked_size(num_bytes, sum(sizes))
+    with open(os.path.join(folder, _MARK), encoding="utf-8") as file:
+        description = json.load(file)
+    kinds = _kinds_by_name(description["tree_metadata"].values())
+    arrays = [name for name, kind in kinds.items() if kind != "string"]
     if not arrays:
         raise FormatError("is an Orbax checkpoint without arrays. Give one that holds weights")
+    stores = {name: _open_array(folder, description, name) for name in arrays}
+    sizes = [os.path.getsize(os.path.join(folder, name)) for name in files_below(folder)]
+    check_unpacked_size(sum(map(_num_bytes, stores.values())), sum(sizes))
+    return {name: store.read().result() for name, store in stores.items()}, _texts(folder)
+
+
+def _kinds_by_name(entries: Iterable[Any]) -> dict[str, str]:
+    """Name every leaf that has a value; empty dicts and None have none."""
+    kinds: dict[str, str] = {}
+    for entry in entries:
+        value = entry["value_metadata"]
+        name = ".".join(str(part["key"]) for part in entry["key_metadata"])
+        if name in kinds:
+            raise FormatError(
+                f"has two values named {name!r:.80} once their paths are joined with '.'. Rename "
+                "one and save again"
+            )
+        if not value["skip_deserialize"]:
+            kinds[name] = value["value_type"]
+    return kinds
+
+
+def _open_array(folder: str, description: dict[str, Any], name: str) -> Any:
+    """Open one array; only its header is read."""
+    import tensorstore
+
+    files = {"driver": "file", "path": os.path.join(folder, "")}
+    if description["use_ocdbt"]:
+        place = {"driver": "ocdbt", "base": files, "path": f"{name}/"}
+    else:
+        place = {"driver": "file", "path": os.path.join(folder, name, "")}
+    driver = "zarr3" if description.get("use_zarr3") else "zarr"
+    return tensorstore.open({"driver": driver, "kvstore": place}, open=True, read=True).result()
+
+
+def _num_bytes(store: Any) -> int:
+    """Memory for an array, or for its largest chunk if that is more."""
+    layout = store.chunk_layout
+    shapes = (store.shape, layout.read_chunk.shape, layout.write_chunk.shape)
+    num_items = max(math.prod(size or 1 for size in shape or ()) for shape in shapes)
+    return num_items * np.dtype(store.dtype.numpy_dtype).itemsize
+
+
+def _texts(folder: str) -> dict[str, object]:
+    path = os.path.join(folder, _TEXTS)
+    if not os.path.isfile(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        texts = json.load(file)
+    return {name: text for name, text in texts.items() if type(text) is str}
 
 
 def _explain_folder(folder: str, inside: list[str], items: list[str]) -> str:

@@ -39,8 +39,8 @@ def read_pth(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
       data: the whole file.
 
     Returns:
-      Arrays under their exact names, each with memory of its own and C-contiguous, and the
-      plain values that stood beside them.
+      C-contiguous arrays under their exact names, one array for tied tensors, and the plain
+      values that stood beside them.
 
     Raises:
       FormatError: if the file is refused, damaged, or holds no unambiguous state_dict.
