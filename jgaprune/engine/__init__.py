@@ -1,1 +1,6 @@
-"""engine"""
+"""The engine: the only place that knows of populations, chunks, devices and generations."""
+
+from jgaprune.engine.chunks import auto_chunk
+from jgaprune.engine.search import Record, Search, SearchState, build_search
+
+__all__ = ["Record", "Search", "SearchState", "auto_chunk", "build_search"]

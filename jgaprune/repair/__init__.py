@@ -1,1 +1,5 @@
-"""repair"""
+"""What is done to the remaining weights and statistics after masking, without data."""
+
+from jgaprune.repair.batch_norm import batch_norm_delta
+
+__all__ = ["batch_norm_delta"]

@@ -1,0 +1,213 @@
+"""The search: ask, decode, mask, repair, forward, score, tell, as one device program.
+
+`build_search` bundles a space, an objective and an evolver; `Search.run` scans generations on
+the device with donated state, and the host receives scalar Records only. Space, objective and
+evolver are arguments of the compiled program, so their arrays are never constants in it, and
+searches that differ in arrays alone share it.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jgaprune.engine.evaluate import evaluate
+from jgaprune.types import Array, Evolver, Fitness, Genome, Genomes, Key, MaskSpace, Objective
+
+
+class Best(NamedTuple):
+    """The best candidate ever seen.
+
+    Attributes:
+      genome: one genome.
+      fitness: `float32 []`.
+    """
+
+    genome: Genome
+    fitness: Array
+
+
+class SearchState(NamedTuple):
+    """What is carried from generation to generation.
+
+    Attributes:
+      key: typed PRNG key of the generations to come.
+      evolver: the evolver's own state.
+      best: the best candidate ever seen.
+      evaluations: `int32 []`, candidates evaluated so far.
+      failures: `int32 []`, evaluations whose fitness was NaN.
+    """
+
+    key: Key
+    evolver: Any
+    best: Best
+    evaluations: Array
+    failures: Array
+
+
+class Record(NamedTuple):
+    """What the host sees of one generation; scalars, or `[T]` from `run`.
+
+    Attributes:
+      best: `float32 []`, best fitness ever.
+      mean_fitness: `float32 []`, mean of this generation's finite fitness values.
+      diversity: `float32 []`, mean distance between neighbours in the evaluated population:
+        share of differing bits of packed genomes, absolute difference of real genes.
+      evaluations: `int32 []`, candidates evaluated so far.
+    """
+
+    best: Array
+    mean_fitness: Array
+    diversity: Array
+    evaluations: Array
+
+
+class Search(NamedTuple):
+    """A search ready to run. `state` arguments are donated: use the returned one.
+
+    Attributes:
+      init: `key -> (state, record)`, samples, seeds and evaluates generation 0.
+      step: `state -> (state, record)`, one generation.
+      run: `state, generations -> (state, record [T])`, one device program for all of them;
+        an evolver that changes its population runs one program per generation.
+    """
+
+    init: Callable[[Key], tuple[SearchState, Record]]
+    step: Callable[[SearchState], tuple[SearchState, Record]]
+    run: Callable[[SearchState, int], tuple[SearchState, Record]]
+
+
+class _Parts(NamedTuple):
+    """What a compiled generation is made of; a pytree."""
+
+    space: MaskSpace
+    objective: Objective
+    evolver: Evolver
+
+
+def build_search(
+    space: MaskSpace,
+    objective: Objective,
+    evolver: Evolver,
+    *,
+    population: int,
+    seeds: Genomes | None = None,
+    chunk: int = 1,
+) -> Search:
+    """Bundles a space, an objective and an evolver into a search.
+
+    Args:
+      space: what genomes mean.
+      objective: scores one candidate; lower fitness is better.
+      evolver: proposes and selects.
+      population: size of generation 0, `P`.
+      seeds: genomes with a leading axis, placed first in generation 0; at most `population`.
+      chunk: candidates per vmapped forward pass.
+
+    Raises:
+      ValueError: population or chunk below 1, or more seeds than places.
+    """
+    num_seeds = 0 if seeds is None else jax.tree.leaves(seeds)[0].shape[0]
+    if population < 1 or chunk < 1:
+        raise ValueError(f"population and chunk must be at least 1, got {population} and {chunk}.")
+    if num_seeds > population:
+        raise ValueError(
+            f"{num_seeds} seeds do not fit into a population of {population}; "
+            "raise the population or pass fewer seeds."
+        )
+    parts = _Parts(space, objective, evolver._replace(restage=None))
+    init = partial(_init, parts, seeds, population=population, chunk=chunk)
+    if evolver.restage is None:
+        step = partial(_step, parts, chunk=chunk)
+        return Search(init, step, lambda state, generations: _run(parts, state, generations, chunk))
+    step = partial(_staged_step, space, objective, evolver, chunk)
+    return Search(init, step, partial(_run_on_host, step))
+
+
+@partial(jax.jit, static_argnames=("population", "chunk"))
+def _init(
+    parts: _Parts, seeds: Genomes | None, key: Key, *, population: int, chunk: int
+) -> tuple[SearchState, Record]:
+    key, sample_key, score_key, evolver_key = jax.random.split(key, 4)
+    genomes = jax.vmap(parts.space.sample)(jax.random.split(sample_key, population))
+    if seeds is not None:
+        genomes = jax.tree.map(
+            lambda all_, first: all_.at[: first.shape[0]].set(first), genomes, seeds
+        )
+    fitness, scores = evaluate(parts.space, parts.objective, score_key, genomes, chunk)
+    nowhere = Best(jax.tree.map(lambda leaf: leaf[0], genomes), jnp.float32(jnp.inf))
+    best = _better(nowhere, genomes, fitness)
+    state = parts.evolver.init(evolver_key, genomes, fitness)
+    failures = jnp.sum(jnp.isnan(scores.fitness), dtype=jnp.int32)
+    state = SearchState(key, state, best, jnp.int32(population), failures)
+    return state, _record(state, genomes, fitness)
+
+
+@partial(jax.jit, static_argnames=("chunk",), donate_argnames=("state",))
+def _step(parts: _Parts, state: SearchState, *, chunk: int) -> tuple[SearchState, Record]:
+    return _generation(parts, state, chunk)
+
+
+@partial(jax.jit, static_argnames=("generations", "chunk"), donate_argnames=("state",))
+def _run(
+    parts: _Parts, state: SearchState, generations: int, chunk: int
+) -> tuple[SearchState, Record]:
+    def body(state: SearchState, _: None) -> tuple[SearchState, Record]:
+        return _generation(parts, state, chunk)
+
+    return jax.lax.scan(body, state, length=generations)
+
+
+def _staged_step(
+    space: MaskSpace, objective: Objective, evolver: Evolver, chunk: int, state: SearchState
+) -> tuple[SearchState, Record]:
+    """One generation of an evolver whose population may change; recompiles when it does."""
+    staged = evolver.restage(state.evolver)._replace(restage=None)  # type: ignore[misc]
+    return _step(_Parts(space, objective, staged), state, chunk=chunk)
+
+
+def _run_on_host(step, state: SearchState, generations: int) -> tuple[SearchState, Record]:
+    records = []
+    for _ in range(generations):
+        state, record = step(state)
+        records.append(record)
+    return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *records)
+
+
+def _generation(parts: _Parts, state: SearchState, chunk: int) -> tuple[SearchState, Record]:
+    key, ask_key, score_key, tell_key = jax.random.split(state.key, 4)
+    genomes, evolver = parts.evolver.ask(ask_key, state.evolver)
+    fitness, scores = evaluate(parts.space, parts.objective, score_key, genomes, chunk)
+    evolver = parts.evolver.tell(tell_key, genomes, fitness, evolver)
+    failures = state.failures + jnp.sum(jnp.isnan(scores.fitness), dtype=jnp.int32)
+    best = _better(state.best, genomes, fitness)
+    evaluations = state.evaluations + fitness.shape[0]
+    state = SearchState(key, evolver, best, evaluations, failures)
+    return state, _record(state, genomes, fitness)
+
+
+def _better(best: Best, genomes: Genomes, fitness: Fitness) -> Best:
+    """The better of the best ever and the best of a population; the older one on a tie."""
+    index = jnp.argmin(fitness)
+    improved = fitness[index] < best.fitness
+    genome = jax.tree.map(
+        lambda old, leaf: jnp.where(improved, leaf[index], old), best.genome, genomes
+    )
+    return Best(genome, jnp.where(improved, fitness[index], best.fitness))
+
+
+def _record(state: SearchState, genomes: Genomes, fitness: Fitness) -> Record:
+    finite = jnp.isfinite(fitness)
+    mean = jnp.sum(jnp.where(finite, fitness, 0.0)) / jnp.maximum(jnp.sum(finite), 1)
+    mean = jnp.where(jnp.any(finite), mean, jnp.inf)
+    return Record(state.best.fitness, mean, _diversity(genomes), state.evaluations)
+
+
+def _diversity(genomes: Array) -> Array:
+    neighbours = jnp.roll(genomes, 1, axis=0)
+    if genomes.dtype == jnp.uint32:
+        differing = jax.lax.population_count(genomes ^ neighbours)
+        return jnp.mean(differing.astype(jnp.float32)) / 32.0
+    return jnp.mean(jnp.abs(genomes - neighbours))

@@ -1,0 +1,116 @@
+"""The default evolver: an elitist genetic algorithm for any mask space.
+
+Parents are chosen by tournament, crossed and mutated by the space's own operators, and the best
+of parents and children survive. Each child draws its own mutation strength, log-uniform between
+two bounds, so that coarse and fine steps are always both on offer.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from jgaprune.types import Array, Evolver, Fitness, Genomes, Key, MaskSpace
+
+
+class GeneticState(NamedTuple):
+    """The surviving population, best first.
+
+    Attributes:
+      genomes: leading axis `P`.
+      fitness: `float32 [P]`, ascending.
+    """
+
+    genomes: Genomes
+    fitness: Fitness
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class _Settings:
+    children: int
+    tournament: int
+    cross_fraction: float
+    strength: tuple[float, float]
+
+
+def genetic(
+    space: MaskSpace,
+    *,
+    population: int,
+    tournament: int = 2,
+    cross_fraction: float = 0.5,
+    strength: tuple[float, float] = (0.02, 0.5),
+) -> Evolver:
+    """An elitist genetic algorithm: each generation as many children as there are survivors.
+
+    Args:
+      space: its operators make the children.
+      population: survivors, and children per generation, `P`.
+      tournament: candidates drawn per parent; the fittest of them is taken.
+      cross_fraction: share of the children with two parents; the others have one.
+      strength: bounds of the mutation strength, in 0..1; log-uniform per child.
+
+    Raises:
+      ValueError: a setting is out of its range.
+    """
+    faults = [
+        message
+        for wrong, message in (
+            (population < 2, f"population must be at least 2, got {population}"),
+            (tournament < 1, f"tournament must be at least 1, got {tournament}"),
+            (not 0 <= cross_fraction <= 1, f"cross_fraction must be in 0..1, got {cross_fraction}"),
+            (
+                not 0 < strength[0] <= strength[1] <= 1,
+                f"strength must rise within 0..1, got {strength}",
+            ),
+        )
+        if wrong
+    ]
+    if faults:
+        raise ValueError("; ".join(faults) + ".")
+    settings = _Settings(population, tournament, float(cross_fraction), tuple(strength))
+    return Evolver(Partial(_init), Partial(_ask, settings, space), Partial(_tell))
+
+
+def _init(key: Key, genomes: Genomes, fitness: Fitness) -> GeneticState:
+    return _fittest(genomes, fitness, fitness.shape[0])
+
+
+def _ask(
+    settings: _Settings, space: MaskSpace, key: Key, state: GeneticState
+) -> tuple[Genomes, GeneticState]:
+    first_key, second_key, cross_key, mate_key, strength_key, mutate_key = jax.random.split(key, 6)
+    num = settings.children
+    first = _parents(first_key, state, settings)
+    second = _parents(second_key, state, settings)
+    crossed = jax.vmap(space.cross)(jax.random.split(cross_key, num), first, second)
+    mates = jax.random.bernoulli(mate_key, settings.cross_fraction, (num,))
+    children = jax.tree.map(lambda new, old: _where(mates, new, old), crossed, first)
+    low, high = jnp.log(jnp.array(settings.strength))
+    strength = jnp.exp(jax.random.uniform(strength_key, (num,), minval=low, maxval=high))
+    return jax.vmap(space.mutate)(jax.random.split(mutate_key, num), children, strength), state
+
+
+def _tell(key: Key, genomes: Genomes, fitness: Fitness, state: GeneticState) -> GeneticState:
+    everyone = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), state.genomes, genomes)
+    return _fittest(everyone, jnp.concatenate([state.fitness, fitness]), state.fitness.shape[0])
+
+
+def _fittest(genomes: Genomes, fitness: Fitness, survivors: int) -> GeneticState:
+    """The best, in order; among equal ones the older come first."""
+    order = jnp.argsort(fitness, stable=True)[:survivors]
+    return GeneticState(jax.tree.map(lambda leaf: leaf[order], genomes), fitness[order])
+
+
+def _parents(key: Key, state: GeneticState, settings: _Settings) -> Genomes:
+    """One tournament winner per child; the population is sorted, so the lowest index wins."""
+    shape = (settings.children, settings.tournament)
+    winners = jnp.min(jax.random.randint(key, shape, 0, state.fitness.shape[0]), axis=1)
+    return jax.tree.map(lambda leaf: leaf[winners], state.genomes)
+
+
+def _where(condition: Array, new: Array, old: Array) -> Array:
+    return jnp.where(condition.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)

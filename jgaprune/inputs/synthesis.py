@@ -1,0 +1,138 @@
+"""Inputs synthesised from a model's own batch-norm statistics, without any data.
+
+Inputs are optimised so that every batch-norm layer sees the mean and deviation it has stored,
+so that the model is sure of a label drawn for each of them, and so that neighbouring pixels are
+alike. Only the model is needed.
+
+Statistics matching: Cai et al., "ZeroQ", CVPR 2020; labels and smoothness: Yin et al.,
+"Dreaming to distill" (DeepInversion), CVPR 2020.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jgaprune.model import Model, Preprocessing
+from jgaprune.model.forward import keep_stored
+from jgaprune.types import Array, Key, NormRecord
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Synthesis:
+    """Settings of the optimisation; the weights are relative to statistics matching.
+
+    Attributes:
+      steps: Adam steps.
+      learning_rate: of Adam at the start; it decays to zero along a cosine.
+      label_weight: of the cross-entropy to the drawn labels.
+      smoothness_weight: of the squared difference between neighbouring pixels.
+      max_roll: largest random shift of the images in each step, in pixels.
+    """
+
+    steps: int = 160
+    learning_rate: float = 0.1
+    label_weight: float = 0.1
+    smoothness_weight: float = 0.02
+    max_roll: int = 2
+
+
+def synthesize(model: Model, key: Key, num_inputs: int, settings: Synthesis = Synthesis()) -> Array:
+    """Inputs whose batch-norm statistics match those stored in the model.
+
+    Args:
+      model: a model with visible batch-norm layers.
+      key: PRNG key.
+      num_inputs: how many, `N`; they are optimised together.
+      settings: steps and weights of the loss.
+
+    Returns:
+      Model inputs `float32 [N, ...]`, inside the range that the preprocessing can produce.
+
+    Raises:
+      ValueError: the model shows no batch-norm layers.
+    """
+    if model.observe is None or not model.spec.norms:
+        raise ValueError(
+            f"{model.spec.name} has no batch-norm layers to match; pass inputs=..., "
+            "or use gaussian_noise."
+        )
+    start_key, label_key, roll_key = jax.random.split(key, 3)
+    inputs = _smooth_noise(start_key, (num_inputs, *model.spec.input_shape))
+    labels = jax.random.randint(label_key, (num_inputs,), 0, model.spec.num_outputs)
+    state = _optimizer(settings).init(inputs)
+    # One program per step, not one scan: XLA's CPU convolution gradients run about eight times
+    # slower inside a loop (0.85 s against 0.11 s for 64 images on ResNet-20, 2 cores).
+    for step_key in jax.random.split(roll_key, settings.steps):
+        inputs, state = _improve(inputs, state, model, labels, settings, step_key)
+    return inputs
+
+
+def _optimizer(settings: Synthesis) -> optax.GradientTransformation:
+    return optax.adam(optax.cosine_decay_schedule(settings.learning_rate, settings.steps))
+
+
+@partial(jax.jit, static_argnames=("settings",), donate_argnames=("inputs", "state"))
+def _improve(
+    inputs: Array, state, model: Model, labels: Array, settings: Synthesis, key: Key
+) -> tuple[Array, optax.OptState]:
+    """One Adam step, back into the range of real pixels."""
+    gradient = jax.grad(_loss)(inputs, model, labels, settings, key)
+    updates, state = _optimizer(settings).update(gradient, state)
+    low, high = _pixel_range(model.spec.preprocessing)
+    return jnp.clip(inputs + updates, low, high), state
+
+
+def _loss(inputs: Array, model: Model, labels: Array, settings: Synthesis, key: Key) -> Array:
+    rolled = _roll(key, inputs, settings.max_roll)
+    logits, records = model.observe(model.params, model.buffers, rolled, keep_stored)  # type: ignore[misc]
+    surprise = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    return (
+        _mismatch(records)
+        + settings.label_weight * surprise
+        + settings.smoothness_weight * _roughness(inputs)
+    )
+
+
+def _mismatch(records: dict[str, NormRecord]) -> Array:
+    """Squared distance of means and deviations, in stored deviations, summed over layers."""
+    total = jnp.float32(0)
+    for batch, stored in records.values():
+        var = stored.var + 1e-6
+        mean_error = jnp.square(batch.mean - stored.mean) / var
+        deviation_error = jnp.square(jnp.sqrt(batch.var / var + 1e-6) - 1.0)
+        total += jnp.mean(mean_error + deviation_error)
+    return total
+
+
+def _roughness(inputs: Array) -> Array:
+    """Mean squared difference between neighbours along the spatial axes, in units of one input."""
+    axes = range(1, inputs.ndim - 1)
+    return sum((jnp.mean(jnp.square(jnp.diff(inputs, axis=axis))) for axis in axes), jnp.float32(0))
+
+
+def _roll(key: Key, inputs: Array, max_roll: int) -> Array:
+    """The same random shift along the spatial axes for all inputs."""
+    axes = tuple(range(1, inputs.ndim - 1))
+    if not axes or not max_roll:
+        return inputs
+    return jnp.roll(inputs, jax.random.randint(key, (len(axes),), -max_roll, max_roll + 1), axes)
+
+
+def _smooth_noise(key: Key, shape: tuple[int, ...]) -> Array:
+    """Standard normal noise, blurred along the spatial axes and scaled back to unit variance."""
+    noise = jax.random.normal(key, shape)
+    for axis in range(1, len(shape) - 1):
+        noise = noise + jnp.roll(noise, 1, axis) + jnp.roll(noise, -1, axis)
+    return noise / jnp.std(noise)
+
+
+def _pixel_range(preprocessing: Preprocessing) -> tuple[Array, Array]:
+    """Smallest and largest value that preprocessed images can take, per channel."""
+    if not preprocessing.std:
+        return jnp.float32(-jnp.inf), jnp.float32(jnp.inf)
+    mean, std = jnp.array(preprocessing.mean), jnp.array(preprocessing.std)
+    return -mean / std, (1.0 - mean) / std

@@ -1,0 +1,175 @@
+"""Objectives: how good one set of masks is. Lower fitness is better.
+
+The label-free ones compare the masked (and repaired) network with the dense one on the same
+inputs. `cross_entropy` and `accuracy` use labels: the paper's setting, never the default. A new
+objective is a function `logits, reference -> (fitness, loss)` and a builder.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from jgaprune.masks import apply_masks, count_kept
+from jgaprune.model import Model
+from jgaprune.types import Array, Key, Masks, Objective, Repair, Score
+
+Comparison = Callable[[Array, Array], tuple[Array, Array]]
+"""`logits [N, C], reference [N, ...] -> (fitness [], loss [])`; a module-level function."""
+
+
+def logit_mse(model: Model, *, inputs: Array | None = None, repair: Repair | None = None):
+    """Squared error of the centred logits, relative to their variance in the dense network.
+
+    0 is the dense network, 1 is as bad as a constant output. Logits are centred per input,
+    since the softmax ignores their mean.
+
+    Args:
+      model: the dense model.
+      inputs: model inputs `[N, ...]`; by default those of `repair`, which then costs no extra
+        forward pass.
+      repair: applied to every candidate before it is measured, or None.
+
+    Returns:
+      An `Objective` for one candidate.
+
+    Raises:
+      ValueError: neither inputs nor a repair are given.
+    """
+    return _against_dense(compare_logits, model, inputs, repair)
+
+
+def kl(model: Model, *, inputs: Array | None = None, repair: Repair | None = None) -> Objective:
+    """Kullback-Leibler divergence of the outputs, KL(dense || pruned), in nats per input.
+
+    Arguments as in `logit_mse`.
+    """
+    return _against_dense(compare_distributions, model, inputs, repair)
+
+
+def agreement(
+    model: Model, *, inputs: Array | None = None, repair: Repair | None = None
+) -> Objective:
+    """Share of inputs on which the arg-max differs from the dense network's (fitness).
+
+    `loss` is the share that agrees. Arguments as in `logit_mse`.
+    """
+    return _against_dense(compare_decisions, model, inputs, repair)
+
+
+def accuracy(
+    model: Model, labels: Array, *, inputs: Array | None = None, repair: Repair | None = None
+) -> Objective:
+    """Error rate on labels (fitness); `loss` is the accuracy. The paper's setting.
+
+    Args:
+      model: the dense model.
+      labels: `int [N]`.
+      inputs: as in `logit_mse`.
+      repair: as in `logit_mse`.
+
+    Raises:
+      ValueError: labels do not fit the inputs.
+    """
+    return _objective(compare_labels, model, inputs, repair, _checked(labels, inputs, repair))
+
+
+def cross_entropy(
+    model: Model, labels: Array, *, inputs: Array | None = None, repair: Repair | None = None
+) -> Objective:
+    """Cross-entropy to labels in nats per input. Arguments as in `accuracy`."""
+    return _objective(compare_likelihood, model, inputs, repair, _checked(labels, inputs, repair))
+
+
+def compare_logits(logits: Array, dense: Array) -> tuple[Array, Array]:
+    """Relative squared error of centred logits `[N, C]`."""
+    logits, dense = (x - jnp.mean(x, axis=-1, keepdims=True) for x in (logits, dense))
+    loss = jnp.mean(jnp.square(logits - dense)) / jnp.mean(jnp.square(dense))
+    return loss, loss
+
+
+def compare_distributions(logits: Array, dense: Array) -> tuple[Array, Array]:
+    """KL(dense || pruned) of the softmax of logits `[N, C]`."""
+    log_p, log_q = jax.nn.log_softmax(dense), jax.nn.log_softmax(logits)
+    loss = jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1))
+    return loss, loss
+
+
+def compare_decisions(logits: Array, dense: Array) -> tuple[Array, Array]:
+    """Disagreement of the arg-max of logits `[N, C]`."""
+    return compare_labels(logits, jnp.argmax(dense, axis=-1))
+
+
+def compare_labels(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Error rate, and accuracy, of logits `[N, C]` on labels `[N]`."""
+    correct = jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))
+    return 1.0 - correct, correct
+
+
+def compare_likelihood(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Cross-entropy of logits `[N, C]` to labels `[N]`."""
+    log_likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)
+    loss = -jnp.mean(log_likelihood)
+    return loss, loss
+
+
+def _against_dense(
+    compare: Comparison, model: Model, inputs: Array | None, repair: Repair | None
+) -> Objective:
+    shown = _shown(inputs, repair)
+    reference = jax.jit(_dense_logits)(model, shown)
+    return _objective(compare, model, inputs, repair, reference)
+
+
+def _dense_logits(model: Model, inputs: Array) -> Array:
+    return model.apply(model.params, model.buffers, inputs)
+
+
+def _shown(inputs: Array | None, repair: Repair | None) -> Array:
+    """The inputs that the objective looks at."""
+    if inputs is not None:
+        return inputs
+    if repair is None:
+        raise ValueError("an objective needs inputs: pass inputs=[N, ...], or a repair with some.")
+    return repair.inputs
+
+
+def _checked(labels: Array, inputs: Array | None, repair: Repair | None) -> Array:
+    num_inputs = _shown(inputs, repair).shape[0]
+    labels = jnp.asarray(labels)
+    if labels.shape != (num_inputs,) or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"labels must be integers of shape ({num_inputs},), one per input, "
+            f"got {labels.dtype} of shape {labels.shape}."
+        )
+    return labels
+
+
+def _objective(
+    compare: Comparison,
+    model: Model,
+    inputs: Array | None,
+    repair: Repair | None,
+    reference: Array,
+) -> Objective:
+    return Partial(_score, Partial(compare), model, inputs, repair, reference)
+
+
+def _score(
+    compare: Comparison,
+    model: Model,
+    inputs: Array | None,
+    repair: Repair | None,
+    reference: Array,
+    key: Key,
+    masks: Masks,
+) -> Score:
+    params, buffers = apply_masks(model.params, masks), model.buffers
+    if repair is None:
+        logits = model.apply(params, buffers, inputs)
+    else:
+        logits, params, buffers = repair.fit(params, buffers)
+        logits = logits if inputs is None else model.apply(params, buffers, inputs)
+    fitness, loss = compare(logits, reference)
+    return Score(fitness, loss, count_kept(masks))

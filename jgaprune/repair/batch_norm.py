@@ -1,0 +1,88 @@
+"""The batch-norm delta: statistics moved by what pruning did to them, layer by layer.
+
+The same inputs go through the dense and the pruned network. At every batch-norm layer, in
+forward order and after all layers before it are repaired, the stored mean moves by the
+difference of the two batch means, and the stored variance is scaled by the ratio of the two
+batch variances. Only differences enter, so inputs that do not look like the training data harm
+less than resetting the statistics on them. One forward pass of the pruned network does it all.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from jgaprune.model import Model
+from jgaprune.model.forward import Observe, keep_stored
+from jgaprune.types import Array, Buffers, Norm, NormRecord, Params, Repair
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class _Bounds:
+    variance_ratio: float
+    mean_shift: float
+
+
+def batch_norm_delta(
+    model: Model,
+    inputs: Array,
+    *,
+    max_variance_ratio: float = 4.0,
+    max_mean_shift: float = 5.0,
+) -> Repair:
+    """Repairs the running statistics of a masked model on given inputs.
+
+    A model without visible batch-norm layers is returned unchanged by this repair.
+
+    Args:
+      model: the dense model.
+      inputs: model inputs `[N, ...]`, real ones without labels, or synthesised.
+      max_variance_ratio: bound on the factor by which a variance may change, either way.
+      max_mean_shift: bound on the shift of a mean, in stored standard deviations.
+
+    Returns:
+      A `Repair`, whose `fit` changes the buffers only.
+    """
+    if model.observe is None or not model.spec.norms:
+        return Repair(inputs, Partial(_forward_only, model.apply, inputs))
+    _, dense = jax.jit(_observe_dense)(model, inputs)
+    bounds = _Bounds(max_variance_ratio, max_mean_shift)
+    return Repair(inputs, Partial(_fit, bounds, model.observe, inputs, dense))
+
+
+def _observe_dense(model: Model, inputs: Array) -> tuple[Array, dict[str, NormRecord]]:
+    return model.observe(model.params, model.buffers, inputs, keep_stored)  # type: ignore[misc]
+
+
+def _forward_only(apply, inputs, params, buffers):
+    return apply(params, buffers, inputs), params, buffers
+
+
+def _fit(
+    bounds: _Bounds,
+    observe: Observe,
+    inputs: Array,
+    dense: dict[str, NormRecord],
+    params: Params,
+    buffers: Buffers,
+) -> tuple[Array, Params, Buffers]:
+    def rule(name: str, batch: Norm, stored: Norm) -> Norm:
+        return _delta(bounds, dense[name].batch, batch, stored)
+
+    logits, records = observe(params, buffers, inputs, rule)
+    repaired = dict(buffers)
+    for name, record in records.items():
+        repaired[f"{name}.mean"], repaired[f"{name}.var"] = record.used
+    return logits, params, repaired
+
+
+def _delta(bounds: _Bounds, dense: Norm, pruned: Norm, stored: Norm) -> Norm:
+    """Moves stored statistics from what the dense network showed to what the pruned one shows."""
+    tiny = jnp.finfo(jnp.float32).tiny
+    limit = bounds.mean_shift * jnp.sqrt(stored.var)
+    shift = jnp.clip(pruned.mean - dense.mean, -limit, limit)
+    ratio = (pruned.var + tiny) / (dense.var + tiny)
+    ratio = jnp.clip(ratio, 1.0 / bounds.variance_ratio, bounds.variance_ratio)
+    return Norm(stored.mean + shift, stored.var * ratio)
