@@ -99,6 +99,13 @@ def test_images_are_flattened_for_a_model_of_flat_inputs():
     )
 
 
+def test_colour_images_are_never_flattened_by_guess():
+    with pytest.raises(ValueError, match="--arch-config input_shape"):
+        prepare(random_images(3, 4, 4, 4), FLAT)
+    with pytest.raises(ValueError, match="input_shape"):
+        prepare(random_images(3, 4, 4, 4).astype(np.float32), FLAT)
+
+
 @pytest.mark.parametrize("shape", [(7, 5), (3, 9), (8, 9), (8, 4)])
 def test_images_are_resized_bilinearly(shape):
     images = random_images(2, *shape)

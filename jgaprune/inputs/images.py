@@ -53,7 +53,7 @@ def with_normalisation(
         mean=old.mean if mean is None else tuple(float(value) for value in mean),
         std=old.std if std is None else tuple(float(value) for value in std),
     )
-    channels = spec.input_shape[-1] if len(spec.input_shape) > 1 else None
+    channels = spec.input_shape[2] if len(spec.input_shape) == 3 else None
     faults = [
         f"{name} needs 1 number{f' or {channels}, one per channel' if channels else ''}, "
         f"got {list(values)}."
@@ -132,9 +132,12 @@ def _arranged(
     """
     if len(shape) == 3 and (len(expected) == 1 or expected[-1] == 1):
         shape = (*shape, 1)
-    resizes = resize and len(shape) == 4 and min(shape[1:]) > 0
-    final = (*resize, shape[3]) if resizes else shape[1:]
-    fits = final == expected or (len(expected) == 1 and math.prod(final) == expected[0])
+    final = shape[1:]
+    if resize and len(shape) == 4 and min(shape[1:]) > 0:
+        final = (*resize, shape[3])
+    # The order in which colour images were flattened is the model's secret.
+    flattens = len(expected) == 1 and len(final) == 3 and final[2] == 1
+    fits = final == expected or (flattens and math.prod(final) == expected[0])
     return shape if len(shape) > 1 and fits else None
 
 
@@ -145,6 +148,10 @@ def _explain_shape(
     if resize and len(expected) == 3:
         wanted = f"height, width, {expected[2]}"
     text = f"images have shape {shape}; expected (N, {wanted})"
+    if len(expected) == 1 and len(shape) == 4 and math.prod(shape[1:]) == expected[0]:
+        return (
+            f"{text}. Say how they are flattened: --arch-config input_shape=height,width,channels."
+        )
     channels_first = len(shape) == 4 and len(expected) == 3 and shape[1] == expected[2]
     if channels_first and shape[3] != expected[2]:
         return f"{text}. The channels seem to be first: save images.transpose(0, 2, 3, 1) instead."

@@ -4,6 +4,7 @@ The folder is built beside its place under a temporary name and renamed at the e
 full disk, a crash or Ctrl-C never leaves half a result, nor costs an older one.
 """
 
+import errno
 import itertools
 import json
 import os
@@ -20,6 +21,8 @@ from jgaprune.report.text import render
 
 if TYPE_CHECKING:
     from jgaprune.report.report import Report
+
+_DISK_FAULTS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 class SaveError(OSError):
@@ -92,8 +95,11 @@ def write_folder(place: Path, fill: Callable[[Path], None]) -> Path:
         for folder in made:
             with suppress(OSError):
                 folder.rmdir()
-        if isinstance(error, OSError) or isinstance(error.__cause__, OSError):
-            raise _save_error(place, error) from error
+        if reason := _disk_fault(error):
+            raise SaveError(
+                f"could not write {place}: {reason}. Nothing was written. Free some space or "
+                "choose another place."
+            ) from error
         raise
     return place
 
@@ -156,10 +162,13 @@ def _unused(path: Path) -> Path:
     return next(candidate for candidate in candidates if not candidate.exists())
 
 
-def _save_error(place: Path, error: BaseException) -> SaveError:
-    """The fault in the operating system's words; writers of weights wrap it in their own."""
-    cause = error if isinstance(error, OSError) else error.__cause__
-    return SaveError(
-        f"could not write {place}: {getattr(cause, 'strerror', None) or cause}. Nothing was "
-        "written. Free some space or choose another place."
-    )
+def _disk_fault(error: BaseException) -> str | None:
+    """What the operating system said, if it is behind the error.
+
+    Writers of weights wrap it in an error of their own, Orbax tells it only in its text.
+    """
+    for fault in (error, error.__cause__):
+        if isinstance(fault, OSError):
+            return fault.strerror or str(fault)
+    reasons = map(os.strerror, _DISK_FAULTS)
+    return next((reason for reason in reasons if reason in str(error)), None)

@@ -7,6 +7,7 @@ is imported only when a report is saved.
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -98,18 +99,18 @@ def baselines_figure(report: Report) -> Figure:
 
 def _draw_fitness(axes: Axes, report: Report) -> None:
     history = report.history
-    marker = "o" if len(history.evaluations) == 1 else None
-    style = {"marker": marker, "markersize": 4}
     mean_fitness = [value if math.isfinite(value) else math.nan for value in history.mean_fitness]
+    # A line through one point is invisible.
+    marker = "o" if len(history.evaluations) == 1 else None
     axes.plot(
         history.evaluations,
         mean_fitness,
         color=_PALE,
+        marker=marker,
         label="mean of the generation",
-        **style,
     )
     axes.plot(
-        history.evaluations, history.best, color=_BLUE, linewidth=2, label="best so far", **style
+        history.evaluations, history.best, color=_BLUE, marker=marker, label="best so far", lw=2
     )
     if _wants_log_scale([*history.best, *mean_fitness]):
         axes.set_yscale("log")
@@ -164,7 +165,7 @@ def _wants_log_scale(values: Sequence[float]) -> bool:
     return bool(known) and min(known) > 0 and max(known) > _LOG_FROM_RATIO * min(known)
 
 
-def _finish(axes: Axes, grid: str) -> None:
+def _finish(axes: Axes, grid: Literal["x", "y"]) -> None:
     axes.grid(axis=grid, color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

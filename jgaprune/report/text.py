@@ -37,14 +37,14 @@ def comparison(report: "Report") -> str:
     `repaired` is the column to its left after the run's repair. Accuracy is left out when
     there was no evaluation data.
     """
-    accuracy = report.accuracy or {"dense": None, "pruned": None}
+    accuracy = report.accuracy or {}
     rows = [["method", "fitness", "repaired", "accuracy", "repaired"]]
-    rows.append(["dense", _MISSING, _MISSING, _percent(accuracy["dense"]), _MISSING])
+    rows.append(["dense", _MISSING, _MISSING, _percent(accuracy.get("dense")), _MISSING])
     for name, baseline in report.baselines.items():
         raw, repaired = baseline.raw, baseline.repaired
         fitness = [_number(raw.fitness), _number(repaired.fitness)]
         rows.append([name, *fitness, _percent(raw.accuracy), _percent(repaired.accuracy)])
-    best = [_number(report.fitness["best"]), _percent(accuracy["pruned"])]
+    best = [_number(report.fitness["best"]), _percent(accuracy.get("pruned"))]
     if report.settings.get("repair") is False:
         rows.append([EVOLVED, best[0], _MISSING, best[1], _MISSING])
     else:

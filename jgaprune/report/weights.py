@@ -3,12 +3,16 @@
 Imported only when a report is saved: the core does not depend on converters.
 """
 
+import os
 from pathlib import Path
+
+import jax
 
 from jgaprune import converters
 from jgaprune.checkpoint import save_tree
 from jgaprune.converters.formats import torch_available, write_npz, write_pth, write_safetensors
 from jgaprune.report.report import Report
+from jgaprune.types import Buffers, Params
 
 
 def write_weights(report: Report, folder: Path) -> tuple[str, ...]:
@@ -26,7 +30,7 @@ def write_weights(report: Report, folder: Path) -> tuple[str, ...]:
     model = report.model
     masks = converters.masks_to_source(model, report.masks)
     write_npz(folder / "masks.npz", converters.pack_masks(masks))
-    save_tree(folder / "params", {"params": report.params, "buffers": report.buffers})
+    write_tree(folder / "params", {"params": report.params, "buffers": report.buffers})
     try:
         tensors = converters.to_source(model, report.params, report.buffers)
     except converters.ConversionError as error:
@@ -35,3 +39,17 @@ def write_weights(report: Report, folder: Path) -> tuple[str, ...]:
     if model.spec.source and model.spec.source.format == "pth" and torch_available():
         write_pth(folder / "pruned.pth", tensors)
     return ()
+
+
+def write_tree(path: Path, tree: dict[str, Params | Buffers]) -> None:
+    """Writes named arrays as an Orbax folder.
+
+    The room for them is taken and given back first: a full disk is an OSError here, whereas
+    Orbax fails from several threads at once, each with a traceback on stderr.
+    """
+    probe = path.with_name(f"{path.name}.room")
+    with probe.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, sum(leaf.nbytes for leaf in jax.tree.leaves(tree)))
+    probe.unlink()
+    save_tree(path, tree)
