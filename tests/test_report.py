@@ -43,6 +43,16 @@ def model():
 
 @pytest.fixture(scope="module")
 def report(model):
+    return magnitude_report(model)
+
+
+@pytest.fixture(scope="module")
+def saved(report, tmp_path_factory):
+    return report.save(tmp_path_factory.mktemp("runs") / "run")
+
+
+def magnitude_report(model):
+    """A report with figures of its own making around one-shot magnitude masks."""
     flat = join(model.params, model.layout)
     masks = split(keep_top(jnp.abs(flat), KEPT), model.layout)
     one = Measure(1.25, 0.0963)
@@ -62,11 +72,6 @@ def report(model):
         seconds={"inputs": 1.0, "compile": 2.0, "search": 3.0, "total": 7.0},
         settings={"space": "offsets", "seed": 0, "repair": True},
     )
-
-
-@pytest.fixture(scope="module")
-def saved(report, tmp_path_factory):
-    return report.save(tmp_path_factory.mktemp("runs") / "run")
 
 
 def contents(folder):

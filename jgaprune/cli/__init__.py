@@ -1,0 +1,39 @@
+"""The command line: `jgaprune demo | prune | evaluate | inspect | convert`.
+
+Commands read files, call the library and print; nothing is computed here. Results go to
+stdout, progress and complaints to stderr. Exit codes: 0 done, 2 bad usage or input, 130
+interrupted.
+"""
+
+import click
+
+from jgaprune.cli.convert import convert
+from jgaprune.cli.demo import demo
+from jgaprune.cli.evaluate import evaluate
+from jgaprune.cli.inspect import inspect
+from jgaprune.cli.prune import prune
+from jgaprune.version import __version__
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def main() -> None:
+    """Prune pre-trained networks without their training data.
+
+    A population of masks is evolved on the device, all at the sparsity you ask for; the best
+    one is repaired and saved beside a report that compares it with one-shot pruning.
+
+    \b
+    See it work in under two minutes:
+      jgaprune demo
+    Prune your own network:
+      jgaprune inspect weights.pth
+      jgaprune prune --weights weights.pth --sparsity 0.8 --out pruned
+      jgaprune evaluate --run pruned --eval-data test.npz
+
+    Exit codes: 0 done, 2 bad usage or input, 130 interrupted.
+    """
+
+
+for _command in (demo, prune, evaluate, inspect, convert):
+    main.add_command(_command)

@@ -1,0 +1,47 @@
+"""The end of `prune` and `demo`: the comparison on the screen, the run on the disk."""
+
+import json
+from pathlib import Path
+
+import click
+
+from jgaprune.cli.faults import INTERRUPTED
+from jgaprune.model import Model
+from jgaprune.report import Report, comparison, is_ours
+
+
+def deliver(report: Report, out: str, *, overwrite: bool, as_json: bool) -> None:
+    """Prints the comparison, saves the run and says where it is; exit 130 if interrupted.
+
+    The comparison comes first: it is not lost if the disk turns out to be full.
+    """
+    if not as_json:
+        click.echo(comparison(report))
+    moves = Path(out).exists() and not is_ours(Path(out))
+    place = report.save(out, overwrite=overwrite)
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        for sentence in report.warnings:
+            click.echo(f"jgaprune: warning: {sentence}", err=True)
+        click.echo(f"\nSaved in {place}: report.txt, report.json, plots, masks, pruned weights.")
+    if moves:
+        click.echo(
+            f"jgaprune: the folder that was there is now beside it, as {place.name}.old.", err=True
+        )
+    if report.interrupted:
+        click.echo(
+            f"jgaprune: interrupted after {report.evaluations:,} evaluations; the best masks so "
+            f"far are in {place}.",
+            err=True,
+        )
+        raise click.exceptions.Exit(INTERRUPTED)
+
+
+def bytes_of_result(model: Model) -> int:
+    """About how large a run's folder becomes.
+
+    Flax folder, the source's form, perhaps a .pth, and 4 MB of masks and plots.
+    """
+    arrays = [*model.params.values(), *model.buffers.values()]
+    return 3 * sum(array.nbytes for array in arrays) + 4_000_000

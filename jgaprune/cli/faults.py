@@ -1,0 +1,75 @@
+"""How commands end: one clear message instead of a traceback, and the exit code."""
+
+import functools
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def explains_faults(command: Callable[..., None]) -> Callable[..., None]:
+    """Wraps a command: what is wrong with the user's input is said in one message, exit 2.
+
+    Ctrl-C and SIGTERM end it with exit 130.
+    """
+
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        # Orbax logs tracebacks of errors that are explained here in a sentence.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        try:
+            with _terminate_as_interrupt():
+                command(*args, **kwargs)
+        except (ValueError, OSError) as error:
+            click.echo(f"jgaprune: {error}", err=True)
+            raise click.exceptions.Exit(BAD_INPUT) from error
+        except KeyboardInterrupt:
+            click.echo("jgaprune: interrupted; nothing was written.", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
+    return guarded
+
+
+def collect(*steps: Callable[[], Any]) -> list[Any]:
+    """Runs independent checks and returns their results.
+
+    Raises:
+      ValueError: one or more of them failed; their messages, one a line.
+
+    >>> collect(lambda: 1, lambda: 2)
+    [1, 2]
+    """
+    results, faults = [], []
+    for step in steps:
+        try:
+            results.append(step())
+        except (ValueError, OSError) as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError("\n".join(faults))
+    return results
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Makes SIGTERM do what Ctrl-C does; only a main thread may."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,240 @@
+"""`jgaprune prune`: files in, a searched and saved run out."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+from jgaprune import driver
+from jgaprune.cli.deliver import bytes_of_result, deliver
+from jgaprune.cli.faults import collect, explains_faults
+from jgaprune.cli.options import (
+    architecture_options,
+    chunk_size,
+    load_model,
+    normalisation_options,
+)
+from jgaprune.cli.progress import shown_progress
+from jgaprune.inputs.files import read_evaluation_data, read_inputs
+from jgaprune.masks import kept_for
+from jgaprune.model import Model
+from jgaprune.report import LABELLED_OBJECTIVES, Report, check_out
+
+_EPILOG = """\b
+Examples:
+  No data at all; inputs are made from the network's own batch-norm statistics:
+    jgaprune prune --weights resnet20.th --sparsity 0.8 --out pruned
+  With unlabelled images, and labelled ones that only the report sees:
+    jgaprune prune --arch cifar_resnet20 --weights resnet20.th --sparsity 0.9 \\
+      --inputs images.npz --eval-data test.npz --evaluations 2000 --out pruned
+  The paper's setting: random scores, labels in the search, its fifth strategy:
+    jgaprune prune --weights mnist.pth --sparsity 0.5 --space scores --evolver paper5 \\
+      --objective accuracy --inputs labelled.npz --generations 50 --out paper
+"""
+
+
+class _Data(NamedTuple):
+    """What the search and the report look at; None where they do without."""
+
+    inputs: np.ndarray | None
+    labels: np.ndarray | None
+    evaluation: tuple[np.ndarray, np.ndarray] | None
+
+
+@click.command(epilog=_EPILOG)
+@click.option(
+    "--weights",
+    required=True,
+    metavar="FILE",
+    help="Pre-trained weights: .pth/.pt/.th (read without torch), .safetensors, .npz or an Orbax "
+    "folder.",
+)
+@architecture_options
+@click.option(
+    "--sparsity",
+    required=True,
+    type=float,
+    metavar="S",
+    help="Fraction of the prunable weights to remove, between 0 and 1; met exactly.",
+)
+@click.option(
+    "--inputs",
+    metavar="FILE",
+    help="Unlabelled inputs for the search: .npy or .npz (array images) with uint8 images NHWC or "
+    "NHW, or floats that are model inputs already. A few hundred are enough.  [default: made "
+    "from the model alone]",
+)
+@click.option(
+    "--eval-data",
+    metavar="FILE",
+    help="Labelled data for the report: .npz with images and labels. The search never sees them.",
+)
+@click.option(
+    "--space",
+    default="offsets",
+    show_default=True,
+    help=f"What evolution changes. One of {', '.join(driver.SPACES)}.",
+)
+@click.option(
+    "--evolver",
+    default="genetic",
+    show_default=True,
+    help=f"How it evolves. One of {', '.join(driver.EVOLVERS)}.",
+)
+@click.option(
+    "--objective",
+    default="logit_mse",
+    show_default=True,
+    help=f"What is minimised. One of {', '.join(driver.OBJECTIVES)}. "
+    f"{' and '.join(LABELLED_OBJECTIVES)} need labels in --inputs.",
+)
+@click.option(
+    "--evaluations", type=click.IntRange(min=1), metavar="N", help="Budget: masks to try in all."
+)
+@click.option("--population", type=click.IntRange(min=2), metavar="P", help="Masks per generation.")
+@click.option("--generations", type=click.IntRange(min=1), metavar="T", help="Budget: generations.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Budget: stop searching after so many seconds.",
+)
+@click.option(
+    "--chunk",
+    default="auto",
+    show_default=True,
+    metavar="C",
+    callback=chunk_size,
+    help="Masks evaluated side by side; bounds memory, not the result.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2**32 - 1),
+    metavar="S",
+    help="Same seed, same machine: same masks.",
+)
+@click.option(
+    "--repair/--no-repair",
+    default=True,
+    show_default=True,
+    help="Correct the batch-norm layers after pruning, without labels.",
+)
+@normalisation_options
+@click.option("--out", required=True, metavar="DIR", help="Folder to make for the result.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace DIR once the new result is complete. A folder that jgaprune didn't make is kept "
+    "as DIR.old.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print report.json instead of the table.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@explains_faults
+def prune(
+    *,
+    weights: str,
+    arch: str,
+    arch_config: dict[str, Any],
+    sparsity: float,
+    inputs: str | None,
+    eval_data: str | None,
+    space: str,
+    evolver: str,
+    objective: str,
+    evaluations: int | None,
+    population: int | None,
+    generations: int | None,
+    seconds: float | None,
+    chunk: Any,
+    seed: int,
+    repair: bool,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    out: str,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Prune a pre-trained network without its training data.
+
+    DIR receives report.json and report.txt, plots, the masks, and the pruned and repaired
+    weights: for Flax (params/) and under the names and in the layouts of the weight file
+    (pruned.safetensors). Everything is checked before the search starts. Ctrl-C stops the
+    search and saves the best masks so far.
+    """
+    _, model = collect(
+        lambda: check_out(out, overwrite=overwrite),
+        lambda: load_model(arch, weights, arch_config, mean, std),
+    )
+    data = _check(model, sparsity, inputs, eval_data, objective, out, overwrite)
+    with shown_progress(quiet=quiet) as on_record:
+        report = driver.prune(
+            model,
+            sparsity=sparsity,
+            inputs=data.inputs,
+            labels=data.labels,
+            space=space,
+            objective=objective,
+            evolver=evolver,
+            repair=repair,
+            evaluations=evaluations,
+            population=population,
+            generations=generations,
+            seconds=seconds,
+            key=seed,
+            chunk=chunk,
+            evaluation_data=data.evaluation,
+            on_record=on_record,
+        )
+    files = {"weights": weights, "inputs": inputs, "eval_data": eval_data}
+    deliver(_with_files(report, files), out, overwrite=overwrite, as_json=as_json)
+
+
+def _check(
+    model: Model,
+    sparsity: float,
+    inputs: str | None,
+    eval_data: str | None,
+    objective: str,
+    out: str,
+    overwrite: bool,
+) -> _Data:
+    """Reads the data and checks all that can be wrong before a search; all faults together."""
+    _, _, searched, evaluation = collect(
+        lambda: kept_for(sparsity, model.layout.num_weights),
+        lambda: check_out(out, overwrite=overwrite, num_bytes=bytes_of_result(model)),
+        lambda: _read_search_data(inputs, objective, model),
+        lambda: read_evaluation_data(eval_data, model.spec) if eval_data else None,
+    )
+    images, labels = searched
+    return _Data(images, labels, evaluation)
+
+
+def _read_search_data(
+    inputs: str | None, objective: str, model: Model
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Inputs of the search, and labels only for an objective that is defined by them."""
+    if objective in LABELLED_OBJECTIVES:
+        if inputs is None:
+            raise ValueError(
+                f"objective {objective} needs labels: give --inputs a .npz with the arrays images "
+                "and labels. Without labels, use another objective."
+            )
+        return read_evaluation_data(inputs, model.spec)
+    return (None if inputs is None else read_inputs(inputs, model.spec)), None
+
+
+def _with_files(report: Report, files: dict[str, str | None]) -> Report:
+    """The report with the files it came from among its settings."""
+    described = {name: _describe(Path(path)) for name, path in files.items() if path}
+    return replace(report, settings={**report.settings, "files": described})
+
+
+def _describe(path: Path) -> dict[str, str | None]:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return {"path": str(path.resolve()), "sha256": digest}

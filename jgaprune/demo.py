@@ -1,0 +1,43 @@
+"""The demo: a network that comes along, pruned without data at a sparsity that hurts.
+
+The classifier of handwritten digits in `assets` has batch-norm layers, from which the search
+makes its inputs; the test images beside it only measure the result. Every seed is fixed.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import jgaprune.assets
+from jgaprune import converters, driver
+from jgaprune.inputs.files import read_evaluation_data
+from jgaprune.model import Model
+from jgaprune.report import Report
+
+SPARSITY = 0.9
+_ASSETS = Path(jgaprune.assets.__file__).parent
+WEIGHTS = _ASSETS / "digits_cnn.pth"
+TEST_IMAGES = _ASSETS / "digits_test.npz"
+
+
+def load_demo() -> Model:
+    """The dense network of the demo."""
+    return converters.load("digits_cnn", WEIGHTS)
+
+
+def prune_demo(
+    model: Model, *, on_record: Callable[[driver.Progress], None] | None = None
+) -> Report:
+    """Prunes the demo's network without data and measures it on its test images.
+
+    Args:
+      model: of `load_demo`.
+      on_record: is told of every step, as in `jgaprune.prune`.
+    """
+    report = driver.prune(
+        model,
+        sparsity=SPARSITY,
+        evaluation_data=read_evaluation_data(TEST_IMAGES, model.spec),
+        on_record=on_record,
+    )
+    return replace(report, settings={**report.settings, "demo": True})
