@@ -1,9 +1,9 @@
 """The search: ask, decode, mask, repair, forward, score, tell, as one device program.
 
-`build_search` bundles a space, an objective and an evolver; `Search.run` scans generations on
-the device with donated state, and the host receives scalar Records only. Space, objective and
-evolver are arguments of the compiled program, so their arrays are never constants in it, and
-searches that differ in arrays alone share it.
+`build_search` bundles a space, an objective and an evolver; `Search.run` loops over generations
+on the device with donated state, and the host receives scalar Records only. Space, objective
+and evolver are arguments of the compiled program, so their arrays are never constants in it, and
+searches that differ in arrays alone share it. The number of generations is an argument too.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,9 @@ import jax.numpy as jnp
 
 from jgaprune.engine.evaluate import evaluate
 from jgaprune.types import Array, Evolver, Fitness, Genome, Genomes, Key, MaskSpace, Objective
+
+_BLOCK = 64
+"""Most generations of one device program; the host sees their Records in between."""
 
 
 class Best(NamedTuple):
@@ -65,18 +68,20 @@ class Record(NamedTuple):
 
 
 class Search(NamedTuple):
-    """A search ready to run. `state` arguments are donated: use the returned one.
+    """A search ready to run. `state` arguments are donated: go on with the returned one.
 
     Attributes:
       init: `key -> (state, record)`, samples, seeds and evaluates generation 0.
       step: `state -> (state, record)`, one generation.
-      run: `state, generations -> (state, record [T])`, one device program for all of them;
-        an evolver that changes its population runs one program per generation.
+      run: `state, generations -> (state, record [T])`, in blocks of one device program each; an
+        evolver that changes its population runs one program per generation.
+      compile: `() -> search`, the same search with its programs compiled beforehand.
     """
 
     init: Callable[[Key], tuple[SearchState, Record]]
     step: Callable[[SearchState], tuple[SearchState, Record]]
     run: Callable[[SearchState, int], tuple[SearchState, Record]]
+    compile: Callable[[], "Search"]
 
 
 class _Parts(NamedTuple):
@@ -118,12 +123,62 @@ def build_search(
             "raise the population or pass fewer seeds."
         )
     parts = _Parts(space, objective, evolver._replace(restage=None))
-    init = partial(_init, parts, seeds, population=population, chunk=chunk)
+    start = partial(_init, population=population, chunk=chunk)
+    block = partial(_block, chunk=chunk)
     if evolver.restage is None:
-        step = partial(_step, parts, chunk=chunk)
-        return Search(init, step, lambda state, generations: _run(parts, state, generations, chunk))
-    step = partial(_staged_step, space, objective, evolver, chunk)
-    return Search(init, step, partial(_run_on_host, step))
+        return _looping(parts, seeds, start, block)
+    return _staged(parts, seeds, start, block, evolver)
+
+
+def _looping(parts: _Parts, seeds: Genomes | None, start: Any, block: Any) -> Search:
+    """A search whose generations all have the same shapes: many per device program."""
+
+    def run(state: SearchState, generations: int) -> tuple[SearchState, Record]:
+        done = [_no_records(0)]
+        while generations > 0:
+            count = min(generations, _BLOCK)
+            state, records = block(parts, state, jnp.int32(count))
+            done.append(jax.tree.map(lambda leaf, count=count: leaf[:count], records))
+            generations -= count
+        return state, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *done)
+
+    def step(state: SearchState) -> tuple[SearchState, Record]:
+        state, records = block(parts, state, jnp.int32(1))
+        return state, jax.tree.map(lambda leaf: leaf[0], records)
+
+    def compiled() -> Search:
+        key = jax.random.key(0)
+        state, _ = jax.eval_shape(start, parts, seeds, key)
+        return _looping(
+            parts,
+            seeds,
+            start.func.lower(parts, seeds, key, **start.keywords).compile(),
+            block.func.lower(parts, state, jnp.int32(1), **block.keywords).compile(),
+        )
+
+    return Search(partial(start, parts, seeds), step, run, compiled)
+
+
+def _staged(
+    parts: _Parts, seeds: Genomes | None, start: Any, block: Any, evolver: Evolver
+) -> Search:
+    """A search whose population may change: one program per generation, compiled per stage."""
+
+    def step(state: SearchState) -> tuple[SearchState, Record]:
+        staged = evolver.restage(state.evolver)._replace(restage=None)  # type: ignore[misc]
+        return _changing_step(parts._replace(evolver=staged), state, **block.keywords)
+
+    def run(state: SearchState, generations: int) -> tuple[SearchState, Record]:
+        done = [_no_records(0)]
+        for _ in range(generations):
+            state, record = step(state)
+            done.append(jax.tree.map(lambda leaf: leaf[None], record))
+        return state, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *done)
+
+    def compiled() -> Search:
+        return Search(partial(start, parts, seeds), step, run, compiled)
+
+    return compiled()
 
 
 @partial(jax.jit, static_argnames=("population", "chunk"))
@@ -146,34 +201,27 @@ def _init(
 
 
 @partial(jax.jit, static_argnames=("chunk",), donate_argnames=("state",))
-def _step(parts: _Parts, state: SearchState, *, chunk: int) -> tuple[SearchState, Record]:
+def _block(
+    parts: _Parts, state: SearchState, generations: Array, *, chunk: int
+) -> tuple[SearchState, Record]:
+    """`generations` generations, at most `_BLOCK`; the records after them are void."""
+
+    def body(index: Array, carry: tuple[SearchState, Record]) -> tuple[SearchState, Record]:
+        state, records = carry
+        state, record = _generation(parts, state, chunk)
+        return state, jax.tree.map(lambda all_, one: all_.at[index].set(one), records, record)
+
+    return jax.lax.fori_loop(0, generations, body, (state, _no_records(_BLOCK)))
+
+
+@partial(jax.jit, static_argnames=("chunk",))
+def _changing_step(parts: _Parts, state: SearchState, *, chunk: int) -> tuple[SearchState, Record]:
     return _generation(parts, state, chunk)
 
 
-@partial(jax.jit, static_argnames=("generations", "chunk"), donate_argnames=("state",))
-def _run(
-    parts: _Parts, state: SearchState, generations: int, chunk: int
-) -> tuple[SearchState, Record]:
-    def body(state: SearchState, _: None) -> tuple[SearchState, Record]:
-        return _generation(parts, state, chunk)
-
-    return jax.lax.scan(body, state, length=generations)
-
-
-def _staged_step(
-    space: MaskSpace, objective: Objective, evolver: Evolver, chunk: int, state: SearchState
-) -> tuple[SearchState, Record]:
-    """One generation of an evolver whose population may change; recompiles when it does."""
-    staged = evolver.restage(state.evolver)._replace(restage=None)  # type: ignore[misc]
-    return _step(_Parts(space, objective, staged), state, chunk=chunk)
-
-
-def _run_on_host(step, state: SearchState, generations: int) -> tuple[SearchState, Record]:
-    records = []
-    for _ in range(generations):
-        state, record = step(state)
-        records.append(record)
-    return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *records)
+def _no_records(count: int) -> Record:
+    zeros = jnp.zeros(count)
+    return Record(zeros, zeros, zeros, jnp.zeros(count, jnp.int32))
 
 
 def _generation(parts: _Parts, state: SearchState, chunk: int) -> tuple[SearchState, Record]:

@@ -1,0 +1,69 @@
+"""Arithmetic on packed masks, `uint32 [W]`: finding, and flipping, the n-th set bits.
+
+No sort, and one random number per flipped weight rather than per weight.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jgaprune.masks import WORD_BITS, count_bits
+from jgaprune.types import Array, Key
+
+
+def flip_random(key: Key, words: Array, among: Array, num_flips: Array, max_flips: int) -> Array:
+    """Flips exactly `num_flips` different bits of `words`, drawn evenly among the set bits of
+    `among`.
+
+    The set bits are cut into `num_flips` strata of equal size, and one is drawn from each, so
+    no bit is drawn twice and each is equally likely up to the rounding of the strata.
+
+    Args:
+      key: PRNG key.
+      words: packed mask `uint32 [W]`.
+      among: packed mask `uint32 [W]` of the bits that may flip.
+      num_flips: `int32 []`; at most `max_flips` and at most the set bits of `among`.
+      max_flips: static bound, below 2**15.
+
+    Returns:
+      `uint32 [W]`.
+    """
+    ranks, valid = _random_ranks(key, count_bits(among), num_flips, max_flips)
+    word, bit = nth_set_bits(among, ranks)
+    flips = jnp.where(valid, jnp.uint32(1) << bit, jnp.uint32(0))
+    # Every bit is flipped once, so adding into a word cannot carry.
+    return words ^ jnp.zeros_like(words).at[word].add(flips)
+
+
+def nth_set_bits(words: Array, ranks: Array) -> tuple[Array, Array]:
+    """Where the set bits number `ranks` (from 0) stand.
+
+    Args:
+      words: `uint32 [W]`.
+      ranks: `int32 [M]`, each below the number of set bits.
+
+    Returns:
+      Word index `int32 [M]` and bit index `uint32 [M]`.
+
+    >>> word, bit = nth_set_bits(jnp.array([0b101, 0b10], jnp.uint32), jnp.array([1, 2]))
+    >>> word.tolist(), bit.tolist()
+    ([0, 1], [2, 1])
+    """
+    ends = jnp.cumsum(jax.lax.population_count(words).astype(jnp.int32))
+    word = jnp.minimum(jnp.searchsorted(ends, ranks, side="right"), words.shape[0] - 1)
+    within = ranks - jnp.where(word > 0, ends[word - 1], 0)
+    bits = (words[word][:, None] >> jnp.arange(WORD_BITS, dtype=jnp.uint32)) & 1
+    set_before = jnp.cumsum(bits.astype(jnp.int32), axis=1)
+    bit = jnp.argmax((set_before == within[:, None] + 1) & (bits == 1), axis=1)
+    return word.astype(jnp.int32), bit.astype(jnp.uint32)
+
+
+def _random_ranks(key: Key, size: Array, num: Array, max_num: int) -> tuple[Array, Array]:
+    """`num` different integers below `size`, one per stratum, and which of `max_num` are valid."""
+    index = jnp.arange(max_num, dtype=jnp.int32)
+    valid = index < num
+    strata = jnp.maximum(num, 1)
+    width, rest = size // strata, size % strata
+    start = index * width + jnp.minimum(index, rest)
+    length = width + (index < rest)
+    offset = jax.random.randint(key, (max_num,), 0, jnp.maximum(length, 1))
+    return jnp.where(valid, start + offset, 0), valid

@@ -1,0 +1,149 @@
+"""The `weights` space: one bit per weight, packed, with an exact budget.
+
+A genome is `uint32 [W]`, 32 weights per word, in layout order. Mutation swaps as many kept as
+removed weights; crossover takes each weight from either parent and then settles the difference
+in the budget among the weights on which the parents differ. A minimum per layer is protected:
+those bits are set in every genome and never move.
+
+Meant to be seeded: from random masks it loses to one-shot magnitude everywhere.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from jgaprune.masks import (
+    WORD_BITS,
+    Layout,
+    count_bits,
+    join,
+    keep_top,
+    kept_for,
+    num_words,
+    pack,
+    split,
+    unpack,
+)
+from jgaprune.packed import flip_random
+from jgaprune.types import Array, Key, Masks, MaskSpace, Scores
+
+_MAX_SWAPS = 4096
+"""Most swaps of one mutation, and most corrections of one round of crossover."""
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class _Plan:
+    layout: Layout
+    num_kept: int
+    max_swaps: int
+    one_point: bool
+
+
+def weights(
+    saliency: Scores, layout: Layout, sparsity: float, *, crossover: str = "uniform"
+) -> MaskSpace:
+    """Packed bits, one per weight.
+
+    Args:
+      saliency: scores in which the weights that must always stay are infinite
+        (`saliency.protect`); nothing else of them is used.
+      layout: the flat order of the prunable weights.
+      sparsity: fraction to remove, in (0, 1).
+      crossover: "uniform", each weight from either parent, or "one_point", all before a random
+        cut from one and the rest from the other.
+
+    Returns:
+      A space of genomes `uint32 [W]`.
+
+    Raises:
+      ValueError: sparsity out of range, or another crossover.
+    """
+    if crossover not in ("uniform", "one_point"):
+        raise ValueError(f"crossover must be 'uniform' or 'one_point', got {crossover!r}.")
+    num_kept = kept_for(sparsity, layout.num_weights)
+    protected = pack(jnp.isposinf(join(saliency, layout)))
+    movable = min(num_kept - int(count_bits(protected)), layout.num_weights - num_kept)
+    plan = _Plan(layout, num_kept, min(_MAX_SWAPS, max(movable, 1)), crossover == "one_point")
+    return MaskSpace(
+        sample=Partial(_sample, plan, protected),
+        decode=Partial(_decode, plan),
+        encode=Partial(_encode, plan, protected),
+        mutate=Partial(_mutate, plan, protected),
+        cross=Partial(_cross, plan),
+    )
+
+
+def _sample(plan: _Plan, protected: Array, key: Key) -> Array:
+    scores = jax.random.uniform(key, (plan.layout.num_weights,))
+    return _fill(plan, protected, scores)
+
+
+def _fill(plan: _Plan, protected: Array, scores: Array) -> Array:
+    """The protected weights, and the best of the others up to the budget."""
+    always = unpack(protected, plan.layout.num_weights)
+    return pack(keep_top(jnp.where(always, jnp.inf, scores), plan.num_kept))
+
+
+def _decode(plan: _Plan, genome: Array) -> Masks:
+    return split(unpack(genome, plan.layout.num_weights), plan.layout)
+
+
+def _encode(plan: _Plan, protected: Array, masks: Masks) -> Array:
+    """The masks themselves; protected weights are added, and the budget kept, if they differ."""
+    return _fill(plan, protected, join(masks, plan.layout).astype(jnp.float32))
+
+
+def _mutate(plan: _Plan, protected: Array, key: Key, genome: Array, strength: Array) -> Array:
+    """Swaps `strength` times the largest number of swaps, at least one if strength is not 0."""
+    remove_key, add_key = jax.random.split(key)
+    num_swaps = jnp.ceil(strength * plan.max_swaps).astype(jnp.int32)
+    removable = genome & ~protected
+    addable = ~genome & _used_bits(plan)
+    num_swaps = jnp.minimum(num_swaps, jnp.minimum(count_bits(removable), count_bits(addable)))
+    child = flip_random(remove_key, genome, removable, num_swaps, plan.max_swaps)
+    return flip_random(add_key, child, addable, num_swaps, plan.max_swaps)
+
+
+def _cross(plan: _Plan, key: Key, first: Array, second: Array) -> Array:
+    choice_key, settle_key = jax.random.split(key)
+    from_first = _one_point(choice_key, plan) if plan.one_point else _coin_flips(choice_key, plan)
+    child = (first & from_first) | (second & ~from_first)
+    return _settle(plan, settle_key, child, first ^ second)
+
+
+def _coin_flips(key: Key, plan: _Plan) -> Array:
+    return jax.random.bits(key, (num_words(plan.layout.num_weights),), jnp.uint32)
+
+
+def _one_point(key: Key, plan: _Plan) -> Array:
+    """Bits set before a random cut."""
+    cut = jax.random.randint(key, (), 0, plan.layout.num_weights + 1)
+    return pack(jnp.arange(plan.layout.num_weights) < cut)
+
+
+def _settle(plan: _Plan, key: Key, child: Array, differing: Array) -> Array:
+    """Brings the child back to the budget, changing only weights on which the parents differ."""
+
+    def off_budget(carry: tuple[Key, Array]) -> Array:
+        return count_bits(carry[1]) != plan.num_kept
+
+    def correct(carry: tuple[Key, Array]) -> tuple[Key, Array]:
+        key, child = carry
+        key, flip_key = jax.random.split(key)
+        excess = count_bits(child) - plan.num_kept
+        candidates = jnp.where(excess > 0, child & differing, ~child & differing)
+        num_flips = jnp.minimum(jnp.abs(excess), plan.max_swaps)
+        return key, flip_random(flip_key, child, candidates, num_flips, plan.max_swaps)
+
+    return jax.lax.while_loop(off_budget, correct, (key, child))[1]
+
+
+def _used_bits(plan: _Plan) -> Array:
+    """All bits that stand for a weight: the last word may have some that don't."""
+    words = num_words(plan.layout.num_weights)
+    full = jnp.full((words,), jnp.uint32(0xFFFFFFFF))
+    unused = words * WORD_BITS - plan.layout.num_weights
+    return full.at[-1].set(jnp.uint32(0xFFFFFFFF) >> jnp.uint32(unused))
