@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 
 from jgaprune import converters
-from jgaprune.checkpoint import load_tree
+from jgaprune.checkpoint import load_tree, save_tree
 from jgaprune.converters.formats import FormatError
 from jgaprune.demo import load_demo
 from jgaprune.masks import apply_masks, join, keep_top, split
@@ -380,6 +380,25 @@ def edited(saved, tmp_path, edit):
 def test_a_run_that_can_not_be_evaluated_is_explained(saved, tmp_path, edit, message):
     with pytest.raises(ValueError, match=message):
         load_run(edited(saved, tmp_path, edit))
+
+
+def test_a_damaged_folder_is_explained(saved, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(saved, run)
+    for path in (run / "params").rglob("*"):
+        if path.is_file() and path.stat().st_size > 10_000:
+            path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(FormatError, match="params"):
+        load_run(run)
+
+
+def test_the_parameters_of_another_run_are_refused(saved, tmp_path, report):
+    run = tmp_path / "run"
+    shutil.copytree(saved, run)
+    shutil.rmtree(run / "params")
+    save_tree(run / "params", {"params": report.params})
+    with pytest.raises(ValueError, match="does not hold the parameters and buffers of digits_cnn"):
+        load_run(run)
 
 
 def test_moved_weights_are_found_where_the_user_says(saved, tmp_path, report):

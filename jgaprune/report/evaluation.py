@@ -160,22 +160,21 @@ def _load_dense(document: dict[str, Any], weights: str | Path | None) -> Model:
 
 def _read_params(folder: Path, model: Model) -> tuple[Params, Buffers]:
     """The pruned parameters and buffers, checked against the dense model's."""
-    from jgaprune.checkpoint import load_tree
+    from jgaprune.converters.formats import read
 
     path = folder / "params"
     if not path.is_dir():
         raise ValueError(f"{folder} has no folder params, so the run is incomplete. Prune again.")
-    tree = load_tree(path)
-    for name, dense in (("params", model.params), ("buffers", model.buffers)):
-        leaves = tree.get(name, {})
-        if {leaf: array.shape for leaf, array in leaves.items()} != {
-            leaf: array.shape for leaf, array in dense.items()
-        }:
-            raise ValueError(
-                f"{path} does not hold the {name} of {model.spec.name}. The folder was changed; "
-                "prune again."
-            )
-    return tree["params"], tree.get("buffers", {})
+    arrays = read(path).tensors
+    expected = {f"params.{name}": leaf.shape for name, leaf in model.params.items()}
+    expected |= {f"buffers.{name}": leaf.shape for name, leaf in model.buffers.items()}
+    if {name: array.shape for name, array in arrays.items()} != expected:
+        raise ValueError(
+            f"{path} does not hold the parameters and buffers of {model.spec.name}. The folder "
+            "was changed; prune again."
+        )
+    params = {name: jnp.asarray(arrays[f"params.{name}"]) for name in model.params}
+    return params, {name: jnp.asarray(arrays[f"buffers.{name}"]) for name in model.buffers}
 
 
 def _as_tuple(value: Any) -> Any:
