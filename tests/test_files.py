@@ -189,6 +189,7 @@ def test_several_faults_are_listed_together(tmp_path):
         ({"images": random_images(2, 8, 8), "labels": np.zeros(2)}, "dtype float64; expected int"),
         ({"images": random_images(2, 8, 8), "labels": np.zeros(3, int)}, "expected (2,)"),
         ({"images": random_images(2, 8, 8), "labels": np.array([0, 10])}, "range over 0..10"),
+        ({"images": random_images(2, 8, 8), "labels": np.array([-1, 1])}, "range over -1..1"),
     ],
 )
 def test_unsuitable_labels_are_refused(tmp_path, arrays, message):
