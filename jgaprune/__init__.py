@@ -1,1 +1,47 @@
-"""Prune pre-trained networks without their training data, by evolving populations of masks."""
+"""Prune pre-trained networks without their training data, by evolving populations of masks.
+
+`convert -> Model -> MaskSpace + Objective + Evolver -> Search -> Report -> export`
+"""
+
+from jgaprune import (
+    converters,
+    evolvers,
+    inputs,
+    masks,
+    objectives,
+    repair,
+    saliency,
+    spaces,
+)
+from jgaprune.driver import Progress, prune
+from jgaprune.engine import Record, Search, SearchState, build_search
+from jgaprune.model import Model, ModelSpec, Preprocessing
+from jgaprune.report import Report
+from jgaprune.types import Evolver, MaskSpace, Repair, Score
+from jgaprune.version import __version__
+
+__all__ = [
+    "Evolver",
+    "MaskSpace",
+    "Model",
+    "ModelSpec",
+    "Preprocessing",
+    "Progress",
+    "Record",
+    "Repair",
+    "Report",
+    "Score",
+    "Search",
+    "SearchState",
+    "__version__",
+    "build_search",
+    "converters",
+    "evolvers",
+    "inputs",
+    "masks",
+    "objectives",
+    "prune",
+    "repair",
+    "saliency",
+    "spaces",
+]

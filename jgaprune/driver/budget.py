@@ -1,0 +1,56 @@
+"""When a run ends: evaluations, generations or seconds, whichever comes first."""
+
+from dataclasses import dataclass
+
+DEFAULT_EVALUATIONS = 400
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may spend; None where it is not limited.
+
+    Attributes:
+      evaluations: candidates, generation 0 included; the default if nothing is limited.
+      generations: generations after generation 0.
+      seconds: wall time of the search, without compilation.
+    """
+
+    evaluations: int | None = None
+    generations: int | None = None
+    seconds: float | None = None
+
+    def resolved(self) -> "Budget":
+        """The same, with the default number of evaluations if nothing is limited."""
+        if (self.evaluations, self.generations, self.seconds) == (None, None, None):
+            return Budget(evaluations=DEFAULT_EVALUATIONS)
+        return self
+
+    def faults(self) -> list[str]:
+        """What is wrong with it, in words."""
+        named = {
+            "evaluations": self.evaluations,
+            "generations": self.generations,
+            "seconds": self.seconds,
+        }
+        return [
+            f"{name} must be above 0, got {value:g}"
+            for name, value in named.items()
+            if value is not None and value <= 0
+        ]
+
+    def generations_left(self, generation: int, evaluations: int, children: int) -> int:
+        """Whole generations that still fit, by count; large where only time limits.
+
+        >>> Budget(evaluations=100).generations_left(0, 20, 16)
+        5
+        """
+        left = [2**20]
+        if self.evaluations is not None:
+            left.append((self.evaluations - evaluations) // children)
+        if self.generations is not None:
+            left.append(self.generations - generation)
+        return max(0, min(left))
+
+    def out_of_time(self, seconds: float) -> bool:
+        """Whether the search has used its wall time."""
+        return self.seconds is not None and seconds >= self.seconds

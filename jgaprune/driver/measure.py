@@ -1,0 +1,101 @@
+"""What masks are worth: fitness by the run's objective, accuracy where there are labels."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jgaprune import saliency
+from jgaprune.driver.choices import SALIENCIES
+from jgaprune.masks import apply_masks
+from jgaprune.model import Model
+from jgaprune.report import Baseline, Measure, accuracy
+from jgaprune.types import Array, Buffers, Key, Masks, Objective, Params, Repair
+
+EvaluationData = tuple[np.ndarray, np.ndarray]
+
+
+class Judge(NamedTuple):
+    """All that is needed to measure masks, with the run's repair and without any.
+
+    Attributes:
+      model: the dense model.
+      repair: the run's repair, or None.
+      repaired: the run's objective.
+      raw: the same objective without repair; None for a custom one.
+      key: for objectives that draw.
+      data: inputs and labels that only the report sees, or None.
+    """
+
+    model: Model
+    repair: Repair | None
+    repaired: Objective
+    raw: Objective | None
+    key: Key
+    data: EvaluationData | None
+
+    def dense_accuracy(self) -> float | None:
+        """Accuracy of the dense model."""
+        return self._accuracy(self.model.params, self.model.buffers)
+
+    def measure(self, masks: Masks) -> Measure:
+        """Fitness and accuracy with the run's repair."""
+        return Measure(
+            _fitness(self.repaired, self.key, masks),
+            self._accuracy(*repaired(self.model, self.repair, masks)),
+        )
+
+    def measure_raw(self, masks: Masks) -> Measure:
+        """Fitness and accuracy of the masked weights as they are."""
+        fitness = None if self.raw is None else _fitness(self.raw, self.key, masks)
+        return Measure(fitness, self._accuracy(*repaired(self.model, None, masks)))
+
+    def accuracy(self, masks: Masks) -> float | None:
+        """Accuracy with the run's repair."""
+        if self.data is None:
+            return None
+        return self._accuracy(*repaired(self.model, self.repair, masks))
+
+    def _accuracy(self, params: Params, buffers: Buffers) -> float | None:
+        if self.data is None:
+            return None
+        return accuracy(self.model, params, buffers, *self.data)
+
+
+def one_shot_masks(model: Model, sparsity: float) -> dict[str, Masks]:
+    """The masks of every one-shot baseline, by name."""
+    layout = model.layout
+    return {
+        name: saliency.one_shot(score(model.params, layout, sparsity), layout, sparsity)
+        for name, score in SALIENCIES.items()
+    }
+
+
+def measure_baselines(judge: Judge, masks: dict[str, Masks]) -> dict[str, Baseline]:
+    """Every baseline, raw and with the run's own repair."""
+    return {
+        name: Baseline(judge.measure_raw(one), judge.measure(one)) for name, one in masks.items()
+    }
+
+
+def repaired(model: Model, repair: Repair | None, masks: Masks) -> tuple[Params, Buffers]:
+    """Masked parameters and the buffers that go with them, repaired if asked."""
+    return _repaired(model, repair, masks)
+
+
+@jax.jit
+def _repaired(model: Model, repair: Repair | None, masks: Masks) -> tuple[Params, Buffers]:
+    params = apply_masks(model.params, masks)
+    if repair is None:
+        return params, model.buffers
+    _, params, buffers = repair.fit(params, model.buffers)
+    return params, buffers
+
+
+def _fitness(objective: Objective, key: Key, masks: Masks) -> float:
+    return float(_score(objective, key, masks))
+
+
+@jax.jit
+def _score(objective: Objective, key: Key, masks: Masks) -> Array:
+    return objective(key, masks).fitness
