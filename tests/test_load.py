@@ -219,7 +219,7 @@ def test_given_arguments_that_contradict_the_file_are_faults(digits, tmp_path):
 
 
 def layers(*shapes, names, bias=True):
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for name, shape in zip(names, shapes, strict=True):
         tensors[f"{name}.weight"] = np.random.RandomState(len(tensors)).rand(*shape).astype("f4")
         if bias:
@@ -245,13 +245,18 @@ def test_mlp_layers_may_have_any_names(names, tmp_path):
     assert dict(model.spec.config)["widths"] == (5, 8, 8, 8, 3)
 
 
-def test_mlp_layers_sorted_as_text_get_their_order_back(tmp_path):
-    """A safetensors file lists `net.10` before `net.2`; all of these are square."""
-    names = ("net.0", "net.2", "net.10", "net.12")
+@pytest.mark.parametrize(
+    "names",
+    [("net.0", "net.2", "net.10", "net.12"), ("stem", "block.2", "block.10", "head")],
+)
+def test_mlp_layers_sorted_as_text_get_their_order_back(names, tmp_path):
+    """Sorted as text, 10 comes before 2, and no shape tells: all layers are square."""
     tensors = layers(*[(8, 8)] * 4, names=names)
-    write_npz(tmp_path / "weights.npz", dict(sorted(tensors.items())))
-    model = load("mlp", tmp_path / "weights.npz")
-    sources = dict(model.spec.tensors)
+    second, third = (f"{name}.weight" for name in names[1:3])
+    tensors[second], tensors[third] = tensors[third], tensors[second]
+    in_text_order = {second: third, third: second}
+    write_npz(tmp_path / "w.npz", {in_text_order.get(n, n): a for n, a in tensors.items()})
+    sources = dict(load("mlp", tmp_path / "w.npz").spec.tensors)
     assert [sources[f"layers.{i}.kernel"].name for i in range(4)] == [f"{n}.weight" for n in names]
 
 

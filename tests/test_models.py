@@ -8,22 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from data_paths import requires_shared
+from flax import nnx
 from golden import NAMES, golden, relative_error
 
 from jgaprune.converters import catalog, fit, leaves, load
 from jgaprune.converters.formats import write_npz
 from jgaprune.converters.models import cifar_resnet, layers, mlp
 from jgaprune.converters.models.architecture import no_flatten
+from jgaprune.model import Model
 
 TOLERANCE = 1e-5
 
 
 def error_of(name, folder):
-    """Relative error of the golden case's network against PyTorch."""
+    """Relative error of the golden case's network against PyTorch, in full float32 on GPUs too."""
     case = golden(name)
     write_npz(folder / "weights.npz", case.tensors)
     model = load(case.arch, folder / "weights.npz", **case.config)
-    return relative_error(model.apply(model.params, model.buffers, case.inputs), case.logits)
+    with jax.default_matmul_precision("highest"):
+        logits = model.apply(model.params, model.buffers, case.inputs)
+    return relative_error(logits, case.logits)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,6 +112,36 @@ def test_answers_do_not_depend_on_the_batch(tmp_path):
     whole = model.apply(model.params, model.buffers, case.inputs)
     single = model.apply(model.params, model.buffers, case.inputs[:1])
     np.testing.assert_allclose(whole[:1], single, rtol=1e-5, atol=1e-6)
+
+
+class BackToFront(nnx.Module):
+    """Its leaves are used in the order w, v, u."""
+
+    def __init__(self, rngs):
+        self.u, self.v, self.w = (nnx.Linear(4, 4, rngs=rngs) for _ in range(3))
+
+    def __call__(self, x):
+        return self.u(jax.jit(self.v)(self.w(x)))
+
+
+def test_prunable_leaves_are_in_forward_order():
+    """A pytree lists them in alphabetical order."""
+    model = Model.from_nnx(BackToFront(nnx.Rngs(0)), (4,))
+    assert model.spec.prunable == ("w.kernel", "v.kernel", "u.kernel")
+
+
+def test_two_loads_share_one_compiled_program(tmp_path):
+    write_npz(tmp_path / "weights.npz", golden("mlp_gelu").tensors)
+    traces = []
+
+    @jax.jit
+    def logits(model, inputs):
+        traces.append(1)
+        return model.apply(model.params, model.buffers, inputs)
+
+    for _ in range(2):
+        logits(load("mlp", tmp_path / "weights.npz", activation="gelu"), jnp.ones((1, 20)))
+    assert len(traces) == 1
 
 
 def prepared(images, preprocessing):

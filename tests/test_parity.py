@@ -19,7 +19,8 @@ pytestmark = pytest.mark.parity
 
 
 def our_logits(model, inputs):
-    return np.asarray(jax.jit(model.apply)(model.params, model.buffers, channels_last(inputs)))
+    with jax.default_matmul_precision("highest"):
+        return np.asarray(jax.jit(model.apply)(model.params, model.buffers, channels_last(inputs)))
 
 
 def assert_same_answers(ours, reference):
