@@ -199,7 +199,6 @@ def test_inspect_says_why_it_does_not_know_a_network(tmp_path):
     assert document["architecture"] is None
     assert "no known architecture fits" in document["reason"]
     assert document["tensors"][0]["prunable"] is None
-    assert "no known architecture fits" in run("inspect", tmp_path / "odd.npz").stdout
 
 
 @pytest.mark.parametrize("form", ["orbax", "safetensors", "npz"])

@@ -164,8 +164,21 @@ def test_the_comparison_lines_up(report):
         "lamp                  1.250     1.250    9.63 %    9.63 %",
         "evolved (this run)        -    0.2500         -   75.00 %",
     ]
-    raw = replace(report, accuracy=None, settings={"repair": False})
-    assert comparison(raw).splitlines()[-1] == "evolved (this run)   0.2500         -"
+    blind = replace(report, accuracy=None)
+    assert comparison(blind).splitlines()[-1] == "evolved (this run)        -    0.2500"
+
+
+@pytest.mark.parametrize("name", [None, False])
+def test_without_repair_nothing_is_called_repaired(tmp_path, report, name):
+    raw = replace(report, settings={"repair": name})
+    assert comparison(raw).splitlines() == [
+        "method              fitness  accuracy",
+        "dense                     -   99.60 %",
+        "magnitude             1.250    9.63 %",
+        "lamp                  1.250    9.63 %",
+        "evolved (this run)   0.2500   75.00 %",
+    ]
+    raw.save(tmp_path / "run")
 
 
 def test_a_folder_holds_the_whole_run(report, saved):

@@ -82,10 +82,12 @@ def baselines_figure(report: Report) -> Figure:
     raw = [_value(method.raw, by_accuracy) for method in methods]
     repaired = [_value(method.repaired, by_accuracy) for method in methods]
     best = Measure(report.fitness["best"], (report.accuracy or {}).get("pruned"))
-    _draw_bars(axes, [row - 0.2 for row in rows], raw, _PALE, "one-shot", by_accuracy)
-    _draw_bars(
-        axes, [row + 0.2 for row in rows], repaired, _BLUE, "one-shot, repaired", by_accuracy
-    )
+    if report.is_repaired:
+        above, below = [row - 0.2 for row in rows], [row + 0.2 for row in rows]
+        _draw_bars(axes, above, raw, _PALE, "one-shot", by_accuracy)
+        _draw_bars(axes, below, repaired, _BLUE, "one-shot, repaired", by_accuracy)
+    else:
+        _draw_bars(axes, rows, raw, _BLUE, "one-shot", by_accuracy)
     _draw_bars(axes, [len(rows)], [_value(best, by_accuracy)], _GREEN, EVOLVED, by_accuracy)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()

@@ -95,7 +95,8 @@ class Report:
       evaluations: candidates evaluated.
       generations: generations run.
       seconds: wall time of each phase: `inputs`, `compile`, `search`, `total` and so on.
-      settings: everything needed to repeat the run, JSON values only.
+      settings: everything needed to repeat the run, JSON values only; `repair` is falsy for a
+        run without repair.
       interrupted: True if the run was stopped before its budget was used.
       warnings: sentences that a reader of the numbers should know.
     """
@@ -136,6 +137,11 @@ class Report:
     def uses_labels(self) -> bool:
         """Whether the search itself looked at labels."""
         return self.objective in LABELLED_OBJECTIVES
+
+    @property
+    def is_repaired(self) -> bool:
+        """Whether masked weights were repaired; the setting `repair` names how."""
+        return bool(self.settings.get("repair", True))
 
     def to_json(self) -> dict[str, Any]:
         """The content of `report.json`: strings, finite numbers, lists, dicts and None only."""

@@ -34,22 +34,22 @@ def render(report: "Report") -> str:
 def comparison(report: "Report") -> str:
     """The table that sets the result beside the dense model and the one-shot baselines.
 
-    `repaired` is the column to its left after the run's repair. Accuracy is left out when
-    there was no evaluation data.
+    `repaired` is the column to its left after the run's repair. Columns are left out for a run
+    without evaluation data, and for one without repair.
     """
     accuracy = report.accuracy or {}
+    best, pruned = _number(report.fitness["best"]), _percent(accuracy.get("pruned"))
     rows = [["method", "fitness", "repaired", "accuracy", "repaired"]]
     rows.append(["dense", _MISSING, _MISSING, _percent(accuracy.get("dense")), _MISSING])
     for name, baseline in report.baselines.items():
         raw, repaired = baseline.raw, baseline.repaired
         fitness = [_number(raw.fitness), _number(repaired.fitness)]
         rows.append([name, *fitness, _percent(raw.accuracy), _percent(repaired.accuracy)])
-    best = [_number(report.fitness["best"]), _percent(accuracy.get("pruned"))]
-    if report.settings.get("repair") is False:
-        rows.append([EVOLVED, best[0], _MISSING, best[1], _MISSING])
-    else:
-        rows.append([EVOLVED, _MISSING, best[0], _MISSING, best[1]])
-    return table(rows if report.accuracy else [row[:3] for row in rows])
+    rows.append([EVOLVED, _MISSING, best, _MISSING, pruned])
+    if not report.is_repaired:
+        rows[-1] = [EVOLVED, best, _MISSING, pruned, _MISSING]
+        rows = [[name, fitness, accuracy] for name, fitness, _, accuracy, _ in rows]
+    return table(rows if report.accuracy else [row[: len(row) // 2 + 1] for row in rows])
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
