@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import paper_reference as reference
 import pytest
+from jax.tree_util import Partial
 
+from jgaprune.engine import build_search
 from jgaprune.evolvers.paper import (
     PaperState,
     complement,
@@ -20,8 +22,10 @@ from jgaprune.evolvers.schedule import (
     Schedule,
     initial_population,
 )
+from jgaprune.masks import count_kept
 from jgaprune.model import Model
 from jgaprune.spaces.scores import cut_points, mutation_draws, scores
+from jgaprune.types import Score
 
 SIZES = (12, 20)
 GENES = sum(SIZES)
@@ -218,3 +222,26 @@ def test_mean_quality_rises(space, key, strategy):
 def test_wrong_settings_are_refused(space, settings, message):
     with pytest.raises(ValueError, match=message):
         paper(space, **settings)
+
+
+def budget_objective(key, masks):
+    """Share of wanted weights that are missing: half of them are wanted."""
+    missing = [jnp.sum(~mask.reshape(-1)[::2]) for mask in masks.values()]
+    fitness = sum(missing).astype(jnp.float32) / (GENES // 2)
+    return Score(fitness, fitness, count_kept(masks))
+
+
+def test_the_engine_follows_a_growing_population(space, key):
+    schedule = Schedule(((0.0, 6, 0.1), (0.4, 9, 0.1)))
+    evolver = paper(space, strategy=4, schedule=schedule)
+    search = build_search(space, Partial(budget_objective), evolver, population=6)
+    state, _ = search.init(key)
+    state = state._replace(evolver=state.evolver._replace(fitness=jnp.full(6, 0.7)))
+    evaluations = [int(state.evaluations)]
+    sizes = []
+    for _ in range(2):
+        state, _ = search.step(state)
+        evaluations.append(int(state.evaluations))
+        sizes.append(state.evolver.fitness.shape[0])
+    assert np.diff(evaluations).tolist() == [4, 6]  # 3 of 6 kept, then 3 of 7
+    assert sizes == [7, 9]
