@@ -3,7 +3,7 @@
 `convert -> Model -> MaskSpace + Objective + Evolver -> Search -> Report -> export`
 """
 
-from jgaprune import (
+from jgaprune import (  # type: ignore[attr-defined]
     converters,
     evolvers,
     inputs,

@@ -166,10 +166,9 @@ def _score(
     masks: Masks,
 ) -> Score:
     params, buffers = apply_masks(model.params, masks), model.buffers
-    if repair is None:
-        logits = model.apply(params, buffers, inputs)
-    else:
+    if repair is not None:
         logits, params, buffers = repair.fit(params, buffers)
-        logits = logits if inputs is None else model.apply(params, buffers, inputs)
+    if inputs is not None:
+        logits = model.apply(params, buffers, inputs)
     fitness, loss = compare(logits, reference)
     return Score(fitness, loss, count_kept(masks))

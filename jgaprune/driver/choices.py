@@ -26,7 +26,7 @@ SALIENCIES = {
 """The one-shot baselines, which are also the seeds of generation 0."""
 
 DEFAULT_POPULATION = 16
-_STRENGTH = {"offsets": (0.05, 1.0), "weights": (0.005, 0.5), "scores": (1e-4, 0.02)}
+_STRENGTH = {"offsets": (0.1, 1.0), "weights": (0.005, 0.5), "scores": (1e-4, 0.02)}
 """Mutation strength of the genetic evolver: the spaces' units differ."""
 
 
@@ -61,7 +61,7 @@ def choose_objective(
     if not isinstance(objective, str):
         return objective
     own_inputs = inputs if repair is None else None
-    if objective in LABELLED:
+    if labels is not None:
         build = objectives.accuracy if objective == "accuracy" else objectives.cross_entropy
         return build(model, labels, inputs=own_inputs, repair=repair)
     label_free: dict[str, Callable[..., Objective]] = {

@@ -112,7 +112,7 @@ class _AccuracyCurve:
     def __init__(self, accuracy_of: Callable[[Genome], float | None], budget: Budget):
         self.accuracy_of = accuracy_of
         self.spacing = (budget.evaluations or 0) // _ACCURACY_POINTS
-        self.last: tuple[int, float] | None = None
+        self.last_best: float | None = None
 
     def add(self, done: Progression) -> None:
         """Measures, unless the last point is near; an unchanged best is not measured again."""
@@ -120,10 +120,12 @@ class _AccuracyCurve:
         points = done.history.accuracy
         if points and evaluations - points[-1][0] < max(self.spacing, 1):
             return
-        value = points[-1][1] if points and self.last == best else self.accuracy_of(done.genome)
+        value = (
+            points[-1][1] if points and self.last_best == best else self.accuracy_of(done.genome)
+        )
         if value is not None:
             points.append((evaluations, value))
-            self.last = best
+            self.last_best = best
 
 
 def _progress(done: Progression, left: int, block: int, rate: float) -> Progress:

@@ -71,7 +71,8 @@ def genetic(
     ]
     if faults:
         raise ValueError("; ".join(faults) + ".")
-    settings = _Settings(population, tournament, float(cross_fraction), tuple(strength))
+    low, high = strength
+    settings = _Settings(population, tournament, float(cross_fraction), (low, high))
     return Evolver(Partial(_init), Partial(_ask, settings, space), Partial(_tell))
 
 

@@ -74,7 +74,8 @@ def _variables(structure: _Structure, params: Params, buffers: Buffers) -> dict[
 
 
 def _apply(structure: _Structure, params: Params, buffers: Buffers, inputs: Array) -> Array:
-    return structure.module.apply(_variables(structure, params, buffers), inputs)
+    logits: Array = structure.module.apply(_variables(structure, params, buffers), inputs)  # type: ignore[assignment]
+    return logits
 
 
 def _observe(

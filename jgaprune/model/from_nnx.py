@@ -45,7 +45,9 @@ def forward_from_nnx(module: nnx.Module, input_shape: tuple[int, ...]) -> Forwar
     """
     module = nnx.clone(module)
     module.eval()
-    graph, params, randomness, buffers = nnx.split(module, nnx.Param, nnx.RngState, ...)
+    graph, params, randomness, buffers = nnx.split(  # type: ignore[misc]
+        module, nnx.Param, nnx.RngState, ...
+    )
     param_names, flat_params, params_tree = _flatten(params)
     buffer_names, flat_buffers, buffers_tree = _flatten(buffers)
     structure = _Structure(graph, params_tree, param_names, buffers_tree, buffer_names)

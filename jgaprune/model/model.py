@@ -115,7 +115,7 @@ class Model(NamedTuple):
         functions share one compiled program. The rest is as in `from_nnx`.
         """
         forward = forward_from_fn(function, params)
-        label = name or getattr(function, "__name__", "function")
+        label = name or str(getattr(function, "__name__", "function"))
         return _assemble(forward, input_shape, label, prunable, preprocessing)
 
 

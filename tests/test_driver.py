@@ -1,0 +1,169 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import INPUTS, LAYOUT, MODEL, SPARSITY, count, trees_equal
+
+import jgaprune as jp
+from jgaprune.driver import EVOLVERS, OBJECTIVES, SPACES
+from jgaprune.masks import kept_for
+from jgaprune.model import Model
+
+SMALL = {"evaluations": 12, "population": 4}
+LABELS = np.arange(len(INPUTS)) % 5
+
+
+def prune(**changed):
+    return jp.prune(MODEL, **{"sparsity": SPARSITY, "inputs": INPUTS, **SMALL, **changed})
+
+
+REPORT = prune(evaluation_data=(np.asarray(INPUTS), LABELS))
+
+
+def test_the_report_says_what_the_arrays_say():
+    assert count(REPORT.masks) == kept_for(SPARSITY, LAYOUT.num_weights)
+    for name, mask in REPORT.masks.items():
+        weights = np.asarray(REPORT.params[name])
+        assert np.array_equal(weights, np.where(mask, MODEL.params[name], 0))
+    logits = MODEL.apply(REPORT.params, REPORT.buffers, INPUTS)
+    assert REPORT.accuracy["pruned"] == pytest.approx(np.mean(logits.argmax(-1) == LABELS))
+    dense = MODEL.apply(MODEL.params, MODEL.buffers, INPUTS)
+    assert REPORT.accuracy["dense"] == pytest.approx(np.mean(dense.argmax(-1) == LABELS))
+    fitness, _ = jp.objectives.compare_logits(logits, dense)
+    assert REPORT.fitness["best"] == pytest.approx(float(fitness), rel=1e-4)
+    assert REPORT.evaluations == 12 and REPORT.generations == 2
+
+
+def test_never_worse_than_the_best_one_shot_mask_with_the_same_repair():
+    seeds = [baseline.repaired.fitness for baseline in REPORT.baselines.values()]
+    assert REPORT.fitness["start"] <= min(seeds) * (1 + 1e-4)
+    assert REPORT.fitness["best"] <= REPORT.fitness["start"]
+
+
+def test_same_key_same_masks_other_key_other_search():
+    again = prune()
+    assert trees_equal(again.masks, REPORT.masks)
+    assert again.history.mean_fitness == REPORT.history.mean_fitness
+    assert prune(key=1).history.mean_fitness != REPORT.history.mean_fitness
+
+
+def test_accuracy_data_never_changes_the_search():
+    assert prune().history.best == REPORT.history.best
+
+
+def test_without_inputs_they_are_synthesised_and_without_norms_drawn_with_a_warning():
+    report = jp.prune(MODEL, sparsity=SPARSITY, **SMALL)
+    assert report.settings["inputs"] == "synthesised" and not report.warnings
+    plain = Model.from_fn(_dense_net, {"w": jax.random.normal(jax.random.key(0), (6, 4))}, (6,))
+    report = jp.prune(plain, sparsity=0.5, **SMALL)
+    assert report.settings["inputs"] == "noise" and "noise" in report.warnings[0]
+
+
+def _dense_net(params, inputs):
+    return inputs @ params["w"]
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("evolver", ["genetic", "paper5"])
+def test_every_space_runs_with_its_evolvers(space, evolver):
+    report = prune(space=space, evolver=evolver)
+    assert count(report.masks) >= kept_for(SPARSITY, LAYOUT.num_weights)
+    assert report.history.best == sorted(report.history.best, reverse=True)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_runs(objective):
+    labels = LABELS if objective in ("accuracy", "cross_entropy") else None
+    report = prune(objective=objective, labels=labels, evolver="paper1")
+    assert report.uses_labels == (labels is not None)
+
+
+def test_every_paper_strategy_and_evosax_have_names():
+    assert {f"paper{strategy}" for strategy in range(1, 6)} <= set(EVOLVERS)
+    assert prune(evolver="evosax:CMA_ES").evaluations == 12
+
+
+def test_own_space_objective_and_evolver():
+    space = jp.spaces.weights(
+        jp.saliency.magnitude(MODEL.params, LAYOUT, SPARSITY), LAYOUT, SPARSITY
+    )
+    objective = jp.objectives.kl(MODEL, inputs=INPUTS)
+    evolver = jp.evolvers.genetic(space, population=4)
+    report = prune(space=space, objective=objective, evolver=evolver, repair=False)
+    assert report.settings["space"] == "custom"
+    assert all(baseline.raw.fitness is None for baseline in report.baselines.values())
+    assert trees_equal(report.buffers, MODEL.buffers)
+
+
+@pytest.mark.parametrize("limit", [{"generations": 3}, {"evaluations": 17}, {"seconds": 1e-6}])
+def test_budgets_hold(limit):
+    report = jp.prune(MODEL, sparsity=SPARSITY, inputs=INPUTS, population=4, **limit)
+    expected = {"generations": 3, "evaluations": 3, "seconds": 0}[next(iter(limit))]
+    assert report.generations == expected
+    assert report.evaluations == 4 + 4 * expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sparsity": 70}, r"Did you mean 0\.7"),
+        ({"sparsity": 0.0}, "fraction"),
+        ({"sparsity": 0.999}, "stay alive"),
+        ({"space": "offset"}, "space must be one of offsets"),
+        ({"objective": "loss"}, "objective must be one of"),
+        ({"evolver": "evosax:CMAES_X"}, "CMA_ES"),
+        ({"evolver": "paper6"}, "evolver must be one of"),
+        ({"population": 0}, "population must be at least 2"),
+        ({"evaluations": 0}, "evaluations must be above 0"),
+        ({"generations": -1}, "generations must be above 0"),
+        ({"chunk": 0}, "chunk must be"),
+        ({"inputs": np.zeros((3, 8, 8), np.float32)}, r"shape \[N, 8, 8, 2\]"),
+        ({"inputs": np.zeros((3, 8, 8, 2), np.uint8)}, "preprocessed floats"),
+        ({"inputs": np.full((3, 8, 8, 2), np.nan, np.float32)}, "NaN"),
+        ({"objective": "accuracy"}, "needs inputs and labels"),
+        ({"labels": LABELS}, "does not use them"),
+        ({"space": "weights", "evolver": "evosax:CMA_ES"}, "real-valued"),
+    ],
+)
+def test_bad_calls_are_explained(change, message):
+    with pytest.raises(ValueError, match=message):
+        prune(**change)
+
+
+def test_several_faults_come_in_one_error():
+    with pytest.raises(ValueError, match=r"(?s)space must.*fraction.*population must"):
+        prune(space="x", sparsity=2.0, population=1)
+
+
+def test_an_interrupt_returns_whole_generations():
+    calls = []
+
+    def interrupt(progress):
+        calls.append(progress)
+        if progress.phase == "search" and progress.generation >= 1:
+            raise KeyboardInterrupt
+
+    report = prune(on_record=interrupt, evaluations=400)
+    assert report.interrupted and report.evaluations < 400
+    assert report.evaluations == 4 * (report.generations + 1)
+    assert [call.phase for call in calls][:3] == ["inputs", "baselines", "compile"]
+
+
+def test_an_interrupt_before_there_is_anything_is_passed_on():
+    def interrupt(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prune(on_record=interrupt)
+
+
+def test_failed_evaluations_are_reported():
+    params = {"w": jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])}
+    report = jp.prune(
+        Model.from_fn(_fails_without_its_smallest, params, (3,)), sparsity=0.34, **SMALL
+    )
+    assert "gave NaN" in report.warnings[-1]
+
+
+def _fails_without_its_smallest(params, inputs):
+    return jnp.where(params["w"][0, 0] == 0, jnp.nan, inputs @ params["w"])

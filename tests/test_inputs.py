@@ -1,0 +1,57 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import MODEL
+
+from jgaprune.inputs import gaussian_noise, synthesize
+from jgaprune.inputs.synthesis import Synthesis
+from jgaprune.model import Model, Preprocessing
+from jgaprune.model.forward import keep_stored
+
+SHORT = Synthesis(steps=40)
+
+
+def test_synthesis_matches_statistics_that_it_was_not_started_at(key):
+    other = 1.0 + 0.4 * jax.random.normal(jax.random.key(5), (64, 8, 8, 2))
+    _, records = MODEL.observe(MODEL.params, MODEL.buffers, other, keep_stored)
+    buffers = dict(MODEL.buffers)
+    for name, record in records.items():
+        buffers[f"{name}.mean"], buffers[f"{name}.var"] = record.batch
+    model = MODEL._replace(buffers=buffers)
+    inputs = synthesize(model, key, 16, SHORT)
+    assert inputs.shape == (16, 8, 8, 2)
+
+    def gap(x):
+        _, records = model.observe(model.params, model.buffers, x, keep_stored)
+        return float(jnp.mean(jnp.square(records["bn1"].batch.mean - buffers["bn1.mean"])))
+
+    assert gap(inputs) < 0.2 * gap(gaussian_noise(model.spec, key, 16))
+
+
+def test_same_key_same_inputs_other_key_other_inputs(key):
+    first, again = (synthesize(MODEL, key, 4, Synthesis(steps=3)) for _ in range(2))
+    assert np.array_equal(first, again)
+    other = synthesize(MODEL, jax.random.key(8), 4, Synthesis(steps=3))
+    assert not np.allclose(first, other)
+
+
+def test_pixels_stay_in_the_range_of_real_images(key):
+    from dataclasses import replace
+
+    preprocessing = Preprocessing(mean=(0.4, 0.5), std=(0.1, 0.2))
+    model = MODEL._replace(spec=replace(MODEL.spec, preprocessing=preprocessing))
+    inputs = np.asarray(synthesize(model, key, 4, Synthesis(steps=5)))
+    low, high = np.array([-4.0, -2.5]), np.array([6.0, 2.5])
+    assert np.all(inputs >= low - 1e-5) and np.all(inputs <= high + 1e-5)
+
+
+def test_a_model_without_norms_is_refused_with_what_to_do(key):
+    model = Model.from_fn(lambda p, x: x @ p["w"], {"w": jnp.ones((3, 2))}, (3,))
+    with pytest.raises(ValueError, match="gaussian_noise"):
+        synthesize(model, key, 4)
+
+
+def test_noise_has_the_models_shape(key):
+    noise = gaussian_noise(MODEL.spec, key, 400)
+    assert noise.shape == (400, 8, 8, 2) and abs(float(noise.std()) - 1) < 0.02

@@ -1,0 +1,112 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import INPUTS, LAYOUT, MODEL, OBJECTIVES, REPAIR, SPACES, SPARSITY
+
+from jgaprune import objectives, saliency
+from jgaprune.model import Model
+
+ALL = {name: jnp.ones(shape, bool) for name, shape in zip(LAYOUT.names, LAYOUT.shapes, strict=True)}
+LABEL_FREE = ["agreement", "kl", "logit_mse"]
+
+
+@pytest.mark.parametrize("name", LABEL_FREE)
+def test_the_dense_network_is_perfect(name, key):
+    score = OBJECTIVES[name](key, ALL)
+    assert float(score.fitness) == pytest.approx(0.0, abs=1e-6)
+    assert int(score.kept) == LAYOUT.num_weights
+
+
+@pytest.mark.parametrize("name", OBJECTIVES.keys())
+def test_lower_fitness_is_better_than_removing_at_random(name, key):
+    """Over many random masks, more pruned ones are worse on average."""
+    from jgaprune import spaces
+    from jgaprune.masks import kept_for
+
+    def mean_fitness(sparsity):
+        base = saliency.magnitude(MODEL.params, LAYOUT, sparsity)
+        base = saliency.protect(base, LAYOUT, kept_for(sparsity, LAYOUT.num_weights))
+        space = spaces.weights(base, LAYOUT, sparsity)
+        score = jax.jit(lambda k: OBJECTIVES[name](k, space.decode(space.sample(k))).fitness)
+        return float(np.mean([score(k) for k in jax.random.split(key, 12)]))
+
+    if name in LABEL_FREE:
+        assert mean_fitness(0.1) < mean_fitness(0.9)
+    else:
+        assert np.isfinite(mean_fitness(0.5))
+
+
+def test_logit_mse_ignores_what_softmax_ignores():
+    logits = jax.random.normal(jax.random.key(0), (6, 4))
+    shifted = logits + jnp.arange(6.0)[:, None]
+    assert float(objectives.compare_logits(shifted, logits)[0]) == pytest.approx(0.0, abs=1e-6)
+    constant = jnp.zeros_like(logits)
+    assert float(objectives.compare_logits(constant, logits)[0]) == pytest.approx(1.0)
+
+
+def test_kl_against_numpy():
+    rng = np.random.default_rng(0)
+    dense, pruned = rng.normal(size=(2, 7, 4))
+
+    def softmax(x):
+        return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+
+    p, q = softmax(dense), softmax(pruned)
+    expected = np.mean(np.sum(p * (np.log(p) - np.log(q)), axis=-1))
+    found, _ = objectives.compare_distributions(jnp.asarray(pruned), jnp.asarray(dense))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_labels_and_likelihood_against_numpy():
+    logits = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]], np.float32)
+    labels = np.array([0, 0, 0])
+    fitness, accuracy = objectives.compare_labels(logits, labels)
+    assert float(fitness) == pytest.approx(1 / 3) and float(accuracy) == pytest.approx(2 / 3)
+    log_softmax = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    expected = -log_softmax[np.arange(3), labels].mean()
+    assert float(objectives.compare_likelihood(logits, labels)[0]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES.keys())
+def test_jit_equals_eager_and_order_does_not_matter(name, key):
+    space = SPACES["offsets"].space
+    genomes = [space.sample(k) for k in jax.random.split(key, 3)]
+    eager = [OBJECTIVES[name](key, space.decode(genome)).fitness for genome in genomes]
+    score = jax.jit(lambda genome: OBJECTIVES[name](key, space.decode(genome)).fitness)
+    np.testing.assert_allclose([score(g) for g in reversed(genomes)], eager[::-1], rtol=2e-5)
+
+
+def test_own_inputs_are_seen_after_the_repair(key):
+    other = INPUTS[::-1] * 0.5
+    masks = saliency.one_shot(saliency.lamp(MODEL.params, LAYOUT, SPARSITY), LAYOUT, SPARSITY)
+    from jgaprune.masks import apply_masks
+
+    params = apply_masks(MODEL.params, masks)
+    _, params, buffers = REPAIR.fit(params, MODEL.buffers)
+    expected, _ = objectives.compare_logits(
+        MODEL.apply(params, buffers, other), MODEL.apply(MODEL.params, MODEL.buffers, other)
+    )
+    found = objectives.logit_mse(MODEL, inputs=other, repair=REPAIR)(key, masks)
+    assert float(found.fitness) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_missing_inputs_and_wrong_labels_are_explained():
+    with pytest.raises(ValueError, match="needs inputs"):
+        objectives.kl(MODEL)
+    with pytest.raises(ValueError, match="one per input"):
+        objectives.accuracy(MODEL, jnp.zeros(3, jnp.int32), inputs=INPUTS)
+    with pytest.raises(ValueError, match="integers"):
+        objectives.accuracy(MODEL, jnp.zeros(len(INPUTS)), inputs=INPUTS)
+
+
+def test_a_nan_in_the_logits_is_a_nan_in_the_fitness(key):
+    broken = Model.from_fn(_broken, {"w": jnp.ones((3, 2))}, (3,))
+    masks = {"w": jnp.array([[True, True], [True, True], [True, False]])}
+    score = objectives.logit_mse(broken, inputs=jnp.ones((2, 3)))(key, masks)
+    assert np.isnan(score.fitness)
+
+
+def _broken(params, inputs):
+    logits = inputs @ params["w"]
+    return jnp.where(params["w"][2, 1] == 0, jnp.nan, logits)

@@ -1,0 +1,148 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import BUDGET, LAYOUT, MODEL, SALIENCIES, SPACES, SPARSITY, count, trees_equal
+
+from jgaprune import saliency, spaces
+from jgaprune.masks import count_bits, join, pack
+
+EVERY_SPACE = pytest.mark.parametrize("case", SPACES.values(), ids=SPACES.keys())
+
+
+@EVERY_SPACE
+def test_samples_keep_the_budget(case, key):
+    for sample_key in jax.random.split(key, 3):
+        assert count(case.space.decode(case.space.sample(sample_key))) == case.budget
+
+
+@EVERY_SPACE
+@pytest.mark.parametrize("strength", [0.0, 0.01, 1.0])
+def test_mutation_keeps_the_budget(case, strength, key):
+    child = case.space.mutate(key, case.space.sample(key), jnp.float32(strength))
+    assert count(case.space.decode(child)) == case.budget
+
+
+@EVERY_SPACE
+def test_crossover_keeps_the_budget(case, key):
+    first, second, cross = jax.random.split(key, 3)
+    child = case.space.cross(cross, case.space.sample(first), case.space.sample(second))
+    assert count(case.space.decode(child)) == case.budget
+
+
+@EVERY_SPACE
+@pytest.mark.parametrize("value", [0.0, 1e30, -1e30], ids=["zero", "huge", "minus_huge"])
+def test_extreme_genomes_keep_the_budget(case, value, key):
+    genome = case.space.sample(key)
+    if genome.dtype == jnp.uint32:
+        pytest.skip("a packed genome has its budget in its bits: there are no other extremes")
+    assert count(case.space.decode(jnp.full_like(genome, value))) == case.budget
+    assert count(case.space.decode(genome.at[0].set(value))) == case.budget
+
+
+@EVERY_SPACE
+def test_strength_zero_changes_nothing(case, key):
+    genome = case.space.sample(key)
+    assert trees_equal(case.space.mutate(key, genome, jnp.float32(0.0)), genome)
+
+
+@EVERY_SPACE
+def test_a_child_of_twins_is_their_twin(case, key):
+    genome = case.space.sample(key)
+    assert trees_equal(case.space.cross(key, genome, genome), genome)
+
+
+@EVERY_SPACE
+def test_stronger_mutation_changes_more_weights(case, key):
+    genome = case.space.sample(key)
+    before = np.asarray(join(case.space.decode(genome), LAYOUT))
+
+    def changed(strength):
+        keys = jax.random.split(key, 8)
+        children = [case.space.mutate(k, genome, jnp.float32(strength)) for k in keys]
+        return np.mean(
+            [before != np.asarray(join(case.space.decode(child), LAYOUT)) for child in children]
+        )
+
+    assert changed(0.02) < changed(0.8)
+
+
+@EVERY_SPACE
+def test_vmap_and_jit_give_what_one_genome_gives(case, key):
+    genomes = jax.vmap(case.space.sample)(jax.random.split(key, 3))
+    together = jax.jit(jax.vmap(case.space.decode))(genomes)
+    for index in range(3):
+        alone = case.space.decode(genomes[index])
+        assert trees_equal(jax.tree.map(lambda leaf, i=index: leaf[i], together), alone)
+
+
+@pytest.mark.parametrize("name", ["offsets", "offsets_per_channel", "weights"])
+@pytest.mark.parametrize("score", SALIENCIES.values(), ids=SALIENCIES.keys())
+def test_every_one_shot_mask_can_seed_exactly(name, score):
+    masks = saliency.one_shot(score(MODEL.params, LAYOUT, SPARSITY), LAYOUT, SPARSITY)
+    space = SPACES[name].space
+    assert trees_equal(space.decode(space.encode(masks)), masks)
+
+
+def test_packed_crossover_takes_agreed_weights_from_both(key):
+    space = SPACES["weights"].space
+    first, second = (space.sample(k) for k in jax.random.split(key))
+    child = space.cross(key, first, second)
+    assert int(count_bits(first & second & ~child)) == 0
+    assert int(count_bits(child & ~(first | second))) == 0
+
+
+def test_one_point_crossover_is_one_parent_before_a_cut_and_one_after(key):
+    space = SPACES["weights_one_point"].space
+    first, second = (space.sample(k) for k in jax.random.split(key))
+    runs = []
+    for cross_key in jax.random.split(key, 20):
+        child = np.asarray(join(space.decode(space.cross(cross_key, first, second)), LAYOUT))
+        bits = [np.asarray(join(space.decode(parent), LAYOUT)) for parent in (first, second)]
+        cuts = [
+            np.sum(child != np.concatenate([bits[0][:cut], bits[1][cut:]]))
+            for cut in range(len(child) + 1)
+        ]
+        runs.append(min(cuts))
+    # What differs from a pure cut is the correction of the budget: a few weights.
+    assert max(runs) < 0.1 * BUDGET
+
+
+def test_packed_mutation_reaches_every_movable_weight_alike(key):
+    space = SPACES["weights"].space
+    genome = space.encode(
+        saliency.one_shot(saliency.magnitude(MODEL.params, LAYOUT, SPARSITY), LAYOUT, SPARSITY)
+    )
+    mutate = jax.jit(jax.vmap(space.mutate, in_axes=(0, None, None)))
+    children = mutate(jax.random.split(key, 3000), genome, jnp.float32(0.05))
+    flips = np.unpackbits(
+        np.asarray(children ^ genome).view(np.uint8), axis=1, bitorder="little"
+    ).mean(axis=0)[: LAYOUT.num_weights]
+    kept = np.asarray(join(space.decode(genome), LAYOUT))
+    for group in (kept, ~kept):
+        rates = flips[group]
+        movable = rates > 0
+        assert movable.mean() > 0.97  # the rest is protected
+        assert np.std(rates[movable]) < 0.35 * np.mean(rates[movable])
+
+
+def test_protected_weights_never_leave(key):
+    space = SPACES["weights"].space
+    scores = saliency.protect(saliency.magnitude(MODEL.params, LAYOUT, 0.75), LAYOUT, BUDGET)
+    protected = pack(jnp.isposinf(join(scores, LAYOUT)))
+    genome = space.sample(key)
+    for mutate_key in jax.random.split(key, 5):
+        genome = space.mutate(mutate_key, genome, jnp.float32(1.0))
+        assert int(count_bits(protected & ~genome)) == 0
+
+
+def test_offsets_favour_the_layer_with_the_larger_gene():
+    space = SPACES["offsets"].space
+    genome = jnp.zeros(len(LAYOUT.names))
+    more = space.decode(genome.at[1].set(1.0))[LAYOUT.names[1]]
+    assert int(more.sum()) > int(space.decode(genome)[LAYOUT.names[1]].sum())
+
+
+def test_an_unknown_crossover_is_explained():
+    with pytest.raises(ValueError, match="uniform"):
+        spaces.weights(saliency.magnitude(MODEL.params, LAYOUT, 0.5), LAYOUT, 0.5, crossover="two")
