@@ -99,6 +99,7 @@ OBJECTIVES: dict[str, Objective] = {
     "agreement": objectives.agreement(MODEL, repair=REPAIR),
     "cross_entropy": objectives.cross_entropy(MODEL, LABELS, repair=REPAIR),
     "kl": objectives.kl(MODEL, repair=REPAIR),
+    "logit_cosine": objectives.logit_cosine(MODEL, repair=REPAIR),
     "logit_mse": objectives.logit_mse(MODEL, repair=REPAIR),
 }
 

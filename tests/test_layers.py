@@ -83,8 +83,8 @@ def test_packages_stay_where_they_belong(path):
 @pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_core_imports_no_converters_at_import_time(path):
     names = imported(path, top_level_only=True)
-    assert "jgaprune.report.weights" not in names
     if part_of(path) not in ("cli", "demo") and path != LAZY:
+        assert "jgaprune.report.weights" not in names
         assert not any(name.startswith("jgaprune.converters") for name in names)
 
 

@@ -8,7 +8,7 @@ from jgaprune import objectives, saliency
 from jgaprune.model import Model
 
 ALL = {name: jnp.ones(shape, bool) for name, shape in zip(LAYOUT.names, LAYOUT.shapes, strict=True)}
-LABEL_FREE = ["agreement", "kl", "logit_mse"]
+LABEL_FREE = ["agreement", "kl", "logit_cosine", "logit_mse"]
 
 
 @pytest.mark.parametrize("name", LABEL_FREE)
@@ -43,6 +43,17 @@ def test_logit_mse_ignores_what_softmax_ignores():
     assert float(objectives.compare_logits(shifted, logits)[0]) == pytest.approx(0.0, abs=1e-6)
     constant = jnp.zeros_like(logits)
     assert float(objectives.compare_logits(constant, logits)[0]) == pytest.approx(1.0)
+
+
+def test_logit_cosine_ignores_scale_too_and_matches_numpy():
+    rng = np.random.default_rng(0)
+    logits, dense = rng.normal(size=(2, 7, 4))
+    assert float(objectives.compare_directions(3 * dense + 1, dense)[0]) == pytest.approx(0, abs=1e-6)
+    one, other = (x - x.mean(axis=1, keepdims=True) for x in (logits, dense))
+    expected = 1 - (one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum())
+    found, _ = objectives.compare_directions(jnp.asarray(logits), jnp.asarray(dense))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    assert float(objectives.compare_directions(jnp.zeros((7, 4)), dense)[0]) == 1.0
 
 
 def test_kl_against_numpy():

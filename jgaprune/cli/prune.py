@@ -86,7 +86,7 @@ class _Data(NamedTuple):
 )
 @click.option(
     "--objective",
-    default="logit_mse",
+    default="logit_cosine",
     show_default=True,
     help=f"What is minimised. One of {', '.join(driver.OBJECTIVES)}. "
     f"{' and '.join(LABELLED_OBJECTIVES)} need labels in --inputs.",

@@ -13,7 +13,7 @@ from jgaprune.model import Model
 from jgaprune.types import Array, Evolver, MaskSpace, Objective, Repair
 
 SPACES = ("offsets", "weights", "scores")
-OBJECTIVES = ("logit_mse", "kl", "agreement", "accuracy", "cross_entropy")
+OBJECTIVES = ("logit_cosine", "logit_mse", "kl", "agreement", "accuracy", "cross_entropy")
 EVOLVERS = ("genetic", "paper1", "paper2", "paper3", "paper4", "paper5", "evosax:NAME")
 LABELLED = ("accuracy", "cross_entropy")
 _IN_UNIT = ("accuracy", "agreement")
@@ -65,6 +65,7 @@ def choose_objective(
         build = objectives.accuracy if objective == "accuracy" else objectives.cross_entropy
         return build(model, labels, inputs=own_inputs, repair=repair)
     label_free: dict[str, Callable[..., Objective]] = {
+        "logit_cosine": objectives.logit_cosine,
         "logit_mse": objectives.logit_mse,
         "kl": objectives.kl,
         "agreement": objectives.agreement,

@@ -61,7 +61,7 @@ def prune(
     inputs: Array | np.ndarray | None = None,
     labels: Array | np.ndarray | None = None,
     space: str | MaskSpace = "offsets",
-    objective: str | Objective = "logit_mse",
+    objective: str | Objective = "logit_cosine",
     evolver: str | Evolver = "genetic",
     repair: bool | Repair = True,
     seeds: bool = True,
@@ -84,7 +84,7 @@ def prune(
       labels: `int [N]`, for the objectives "accuracy" and "cross_entropy" only: the paper's
         setting.
       space: "offsets", "weights", "scores", or a `MaskSpace`.
-      objective: "logit_mse", "kl", "agreement", "accuracy", "cross_entropy", or an `Objective`.
+      objective: "logit_cosine", "logit_mse", "kl", "agreement", "accuracy", "cross_entropy", or an `Objective`.
       evolver: "genetic", "paper1" to "paper5", "evosax:NAME", or an `Evolver` (then also pass
         `population`, the size of its generation 0).
       repair: whether the batch-norm statistics are corrected, in every evaluation and in the
