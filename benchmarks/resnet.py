@@ -10,27 +10,22 @@ repair. The labelled test images are seen by the report only.
 `--smoke` runs a tiny network on noise: it proves that the script works and nothing else.
 """
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
 
-import jax
-import numpy as np
+from subjects import RESULTS, parser, subject
 
 import jgaprune as jp
-from jgaprune.inputs.files import read_evaluation_data, read_inputs
 from jgaprune.report.environment import device, versions
 
-RESULTS = Path(__file__).parent / "results"
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9)
-NUM_INPUTS = 256
 
 
 def main() -> None:
     """Runs every cell and writes one JSON after each, so that a stopped run keeps its cells."""
     arguments = _arguments()
-    model, data, sources = _smoke() if arguments.smoke else _real(arguments)
+    model, data, sources = subject(arguments)
     cells: list[dict] = []
     document = {
         "question": __doc__.partition("\n")[0],
@@ -72,30 +67,6 @@ def _line(cell: dict) -> str:
     return f"{cell['inputs']} {cell['sparsity']:.0%}: evolved {ours}, one-shot repaired {repaired}"
 
 
-def _real(arguments):
-    model = jp.converters.load(arguments.arch, arguments.weights)
-    data = read_evaluation_data(arguments.eval_data, model.spec)
-    unlabelled = read_inputs(arguments.inputs, model.spec)
-    chosen = np.random.default_rng(arguments.key).permutation(len(unlabelled))[:NUM_INPUTS]
-    # The same inputs that the call without data makes for itself, made once.
-    input_key = jax.random.split(jax.random.key(arguments.key), 3)[0]
-    made = jp.inputs.synthesize(model, input_key, NUM_INPUTS)
-    return model, data, {"synthesised": made, "unlabelled": unlabelled[chosen]}
-
-
-def _smoke():
-    weights = {"w1": jax.random.normal(jax.random.key(0), (6, 16))}
-    weights["w2"] = jax.random.normal(jax.random.key(1), (16, 4))
-    model = jp.Model.from_fn(_two_layers, weights, (6,))
-    inputs = jax.random.normal(jax.random.key(2), (32, 6))
-    labels = np.asarray(_two_layers(weights, inputs).argmax(-1))
-    return model, (np.asarray(inputs), labels), {"noise": inputs}
-
-
-def _two_layers(params, inputs):
-    return jax.nn.relu(inputs @ params["w1"]) @ params["w2"]
-
-
 def _write(path: Path, document: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -103,25 +74,16 @@ def _write(path: Path, document: dict) -> None:
     partial.replace(path)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("weights", nargs="?")
-    parser.add_argument("--arch", default="cifar_resnet20")
-    parser.add_argument("--inputs", help="unlabelled images, .npz")
-    parser.add_argument("--eval-data", help="labelled test images, .npz")
-    parser.add_argument("--sparsities", type=float, nargs="+", default=SPARSITIES)
-    parser.add_argument("--evaluations", type=int, default=400)
-    parser.add_argument("--key", type=int, default=0)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--smoke", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.smoke:
-        arguments.sparsities, arguments.evaluations = (0.5,), 32
-        arguments.out = Path(tempfile.mkdtemp()) / "resnet.json"
-    elif not (arguments.weights and arguments.inputs and arguments.eval_data):
-        parser.error("WEIGHTS, --inputs and --eval-data are needed (or --smoke)")
-    arguments.out = arguments.out or RESULTS / f"{arguments.arch}.json"
-    return arguments
+def _arguments():
+    arguments = parser(__doc__)
+    arguments.add_argument("--sparsities", type=float, nargs="+", default=SPARSITIES)
+    arguments.add_argument("--evaluations", type=int, default=400)
+    chosen = arguments.parse_args()
+    if chosen.smoke:
+        chosen.sparsities, chosen.evaluations = (0.5,), 32
+        chosen.out = Path(tempfile.mkdtemp()) / "resnet.json"
+    chosen.out = chosen.out or RESULTS / f"{chosen.arch}.json"
+    return chosen
 
 
 if __name__ == "__main__":

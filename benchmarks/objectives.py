@@ -1,0 +1,126 @@
+"""Which label-free objective predicts accuracy best?
+
+Random genomes of the `offsets` space around the one-shot masks of a CIFAR-10 ResNet are repaired
+and scored by every objective on the same inputs. Printed and written: the Spearman correlation of
+fitness with the error on labelled test images, over all genomes and over the better half of them
+(by the mean rank of all objectives), where a search spends its time.
+
+    python benchmarks/objectives.py WEIGHTS --arch cifar_resnet20 --inputs UNLABELLED.npz \
+        --eval-data TEST.npz
+
+`--smoke` runs a tiny network on noise: it proves that the script works and nothing else.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import rankdata, spearmanr
+from subjects import RESULTS, parser, subject
+
+import jgaprune as jp
+from jgaprune import objectives
+from jgaprune.report.environment import device, versions
+
+COMPARISONS = {
+    "logit_cosine": objectives.compare_directions,
+    "logit_mse": objectives.compare_logits,
+    "kl": objectives.compare_distributions,
+    "agreement": objectives.compare_decisions,
+}
+
+
+def main() -> None:
+    """Measures every source of inputs at every sparsity."""
+    arguments = _arguments()
+    model, data, sources = subject(arguments)
+    cells = []
+    for source, inputs in sources.items():
+        for sparsity in arguments.sparsities:
+            cells.append(_cell(model, source, inputs, sparsity, data, arguments))
+            print(cells[-1], flush=True)
+    document = {
+        "question": __doc__.partition("\n")[0],
+        "model": model.spec.name,
+        "genomes": arguments.genomes,
+        "num_labelled": len(data[1]),
+        "device": device(),
+        "versions": versions(),
+        "cells": cells,
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _cell(model, source, inputs, sparsity, data, arguments) -> dict:
+    repair = jp.repair.batch_norm_delta(model, inputs)
+    space, genomes = _genomes(model, sparsity, arguments.genomes)
+    dense = model.apply(model.params, model.buffers, inputs)
+    rows = [_measure(model, space, repair, jnp.asarray(data[0]), genome) for genome in genomes]
+    error = np.array([np.mean(np.asarray(seen).argmax(-1) != data[1]) for _, seen in rows])
+    fitness = {
+        name: np.array([float(compare(logits, dense)[0]) for logits, _ in rows])
+        for name, compare in COMPARISONS.items()
+    }
+    mean_rank = np.mean([rankdata(values) for values in fitness.values()], axis=0)
+    better = np.argsort(mean_rank)[: len(error) // 2]
+    return {
+        "inputs": source,
+        "sparsity": sparsity,
+        "accuracy": {"worst": float(1 - error.max()), "best": float(1 - error.min())},
+        "spearman": {name: _correlation(values, error) for name, values in fitness.items()},
+        "spearman_better_half": {
+            name: _correlation(values[better], error[better]) for name, values in fitness.items()
+        },
+    }
+
+
+def _correlation(fitness: np.ndarray, error: np.ndarray) -> float:
+    return round(float(spearmanr(fitness, error).statistic), 3)
+
+
+def _genomes(model, sparsity, number):
+    """Blends of the one-shot masks' genomes, with noise of the size of their distance."""
+    layout = model.layout
+    scores = jp.saliency.magnitude(model.params, layout, sparsity)
+    kept = jp.masks.kept_for(sparsity, layout.num_weights)
+    space = jp.spaces.offsets(jp.saliency.protect(scores, layout, kept), layout, sparsity)
+    methods = (jp.saliency.magnitude, jp.saliency.lamp, jp.saliency.erk)
+    corners = np.stack(
+        [
+            space.encode(
+                jp.saliency.one_shot(method(model.params, layout, sparsity), layout, sparsity)
+            )
+            for method in methods
+        ]
+    )
+    random = np.random.default_rng(0)
+    blends = random.dirichlet(np.ones(len(corners)), number) @ corners
+    noise = random.normal(size=blends.shape) * random.choice([0.15, 0.3, 0.5], (number, 1))
+    return space, jnp.asarray(blends + noise, jnp.float32)
+
+
+@jax.jit
+def _measure(model, space, repair, test_inputs, genome):
+    params = jp.masks.apply_masks(model.params, space.decode(genome))
+    logits, params, buffers = repair.fit(params, model.buffers)
+    return logits, model.apply(params, buffers, test_inputs)
+
+
+def _arguments():
+    arguments = parser(__doc__)
+    arguments.add_argument("--sparsities", type=float, nargs="+", default=(0.7, 0.8, 0.9))
+    arguments.add_argument("--genomes", type=int, default=48)
+    chosen = arguments.parse_args()
+    if chosen.smoke:
+        chosen.sparsities, chosen.genomes = (0.5,), 8
+        chosen.out = Path(tempfile.mkdtemp()) / "objectives.json"
+    chosen.out = chosen.out or RESULTS / "objectives.json"
+    return chosen
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What the quality benchmarks run on: a real network with its images, or a tiny one on noise."""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+import jgaprune as jp
+from jgaprune.inputs.files import read_evaluation_data, read_inputs
+from jgaprune.types import Array
+
+RESULTS = Path(__file__).parent / "results"
+NUM_INPUTS = 256
+
+
+class Subject(NamedTuple):
+    """A model, `(inputs, labels)` for measuring accuracy, and label-free inputs by source."""
+
+    model: jp.Model
+    data: tuple[np.ndarray, np.ndarray]
+    inputs: dict[str, Array]
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The arguments that say what to run on."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("weights", nargs="?")
+    made.add_argument("--arch", default="cifar_resnet20")
+    made.add_argument("--inputs", help="unlabelled images, .npz")
+    made.add_argument("--eval-data", help="labelled test images, .npz")
+    made.add_argument("--key", type=int, default=0)
+    made.add_argument("--out", type=Path)
+    made.add_argument("--smoke", action="store_true")
+    return made
+
+
+def subject(arguments: argparse.Namespace) -> Subject:
+    """What the arguments ask for.
+
+    Raises:
+      SystemExit: neither a smoke test nor all files are asked for.
+    """
+    if arguments.smoke:
+        return _tiny()
+    if not (arguments.weights and arguments.inputs and arguments.eval_data):
+        raise SystemExit("WEIGHTS, --inputs and --eval-data are needed (or --smoke)")
+    model = jp.converters.load(arguments.arch, arguments.weights)
+    unlabelled = read_inputs(arguments.inputs, model.spec)
+    chosen = np.random.default_rng(arguments.key).permutation(len(unlabelled))[:NUM_INPUTS]
+    # The inputs that `prune` makes for itself under the same key, made once for all cells.
+    input_key = jax.random.split(jax.random.key(arguments.key), 3)[0]
+    inputs = {
+        "synthesised": jp.inputs.synthesize(model, input_key, NUM_INPUTS),
+        "unlabelled": jax.numpy.asarray(unlabelled[chosen]),
+    }
+    return Subject(model, read_evaluation_data(arguments.eval_data, model.spec), inputs)
+
+
+def _tiny() -> Subject:
+    first, second, draw = jax.random.split(jax.random.key(0), 3)
+    params = {"w1": jax.random.normal(first, (6, 16)), "w2": jax.random.normal(second, (16, 4))}
+    model = jp.Model.from_fn(_two_layers, params, (6,))
+    inputs = jax.random.normal(draw, (32, 6))
+    labels = np.asarray(_two_layers(params, inputs).argmax(-1))
+    return Subject(model, (np.asarray(inputs), labels), {"noise": inputs})
+
+
+def _two_layers(params, inputs):
+    return jax.nn.relu(inputs @ params["w1"]) @ params["w2"]
