@@ -1,0 +1,32 @@
+"""Nothing public is missing from the tables that every law runs over."""
+
+from helpers import EVOLVERS, OBJECTIVES, SALIENCIES, SPACES
+
+from jgaprune import driver, evolvers, objectives, saliency, spaces
+from jgaprune.driver import choices
+
+
+def test_every_saliency_has_a_row():
+    helpers_of_saliencies = {"minimum_per_layer", "one_shot", "protect"}
+    assert set(SALIENCIES) == set(saliency.__all__) - helpers_of_saliencies
+    assert set(choices.SALIENCIES) == set(SALIENCIES)
+
+
+def test_every_space_has_a_row():
+    assert {name.split("_")[0] for name in SPACES} == set(spaces.__all__) == set(driver.SPACES)
+
+
+def test_every_objective_has_a_row():
+    builders = {
+        name
+        for name, value in vars(objectives).items()
+        if callable(value)
+        and getattr(value, "__module__", "") == objectives.__name__
+        and not name.startswith(("_", "compare"))
+    }
+    assert set(OBJECTIVES) == builders == set(driver.OBJECTIVES)
+
+
+def test_every_evolver_has_a_row():
+    builders = {"from_evosax", "genetic", "paper"}
+    assert set(EVOLVERS) == builders <= set(evolvers.__all__)
