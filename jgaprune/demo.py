@@ -9,15 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import jgaprune.assets
-from jgaprune import converters, driver
+from jgaprune import converters, driver, saliency, spaces
 from jgaprune.inputs.files import read_evaluation_data
+from jgaprune.masks import kept_for
 from jgaprune.model import Model
 from jgaprune.report import Report
+from jgaprune.types import MaskSpace
 
-SPARSITY = 0.9
+SPARSITY = 0.94
+"""Up to 90 %, one-shot masks need no more than the repair; here they lose over 20 points."""
+
 _ASSETS = Path(jgaprune.assets.__file__).parent
 WEIGHTS = _ASSETS / "digits_cnn.pth"
 TEST_IMAGES = _ASSETS / "digits_test.npz"
+
+_EVALUATIONS = 2000
 
 
 def load_demo() -> Model:
@@ -37,7 +43,18 @@ def prune_demo(
     report = driver.prune(
         model,
         sparsity=SPARSITY,
+        space=_space(model),
+        evaluations=_EVALUATIONS,
         evaluation_data=read_evaluation_data(TEST_IMAGES, model.spec),
         on_record=on_record,
     )
-    return replace(report, settings={**report.settings, "demo": True})
+    described = {"demo": True, "space": "offsets per layer and output channel, on magnitude"}
+    return replace(report, settings={**report.settings, **described})
+
+
+def _space(model: Model) -> MaskSpace:
+    """Offsets per output channel too: six layers alone leave the search little to say."""
+    layout = model.layout
+    basis = saliency.magnitude(model.params, layout, SPARSITY)
+    basis = saliency.protect(basis, layout, kept_for(SPARSITY, layout.num_weights))
+    return spaces.offsets(basis, layout, SPARSITY, per_channel=True)
