@@ -48,7 +48,9 @@ def test_logit_mse_ignores_what_softmax_ignores():
 def test_logit_cosine_ignores_scale_too_and_matches_numpy():
     rng = np.random.default_rng(0)
     logits, dense = rng.normal(size=(2, 7, 4))
-    assert float(objectives.compare_directions(3 * dense + 1, dense)[0]) == pytest.approx(0, abs=1e-6)
+    assert float(objectives.compare_directions(3 * dense + 1, dense)[0]) == pytest.approx(
+        0, abs=1e-6
+    )
     one, other = (x - x.mean(axis=1, keepdims=True) for x in (logits, dense))
     expected = 1 - (one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum())
     found, _ = objectives.compare_directions(jnp.asarray(logits), jnp.asarray(dense))
