@@ -59,8 +59,8 @@ def layers_figure(report: Report) -> Figure:
         text = f"{percent(layer.sparsity)} of {layer.size:,}"
         axes.text(1.02, row, text, va="center", fontsize=8, color=_INK)
     axes.axvline(report.sparsity, color=_ORANGE, linestyle="--", linewidth=1.5)
-    axes.set_title(f"{_what(report)}: sparsity per tensor (dashed: all tensors together)")
-    axes.set_xlabel("sparsity (share of the tensor's weights that is removed)")
+    axes.set_title(f"{_what(report)}: tensor by tensor")
+    axes.set_xlabel("share of the tensor's weights that is removed (dashed: of all tensors)")
     axes.set_ylabel("tensor")
     axes.set(xlim=(0, 1.32), xticks=_FIFTHS)
     axes.xaxis.set_major_formatter(_PERCENT)
