@@ -1,8 +1,9 @@
 """Do evolved masks beat one-shot masks with the same repair, on a real network, without labels?
 
-The default call of `prune` on a CIFAR-10 ResNet at several sparsities, (a) with 256 unlabelled
-JPEG images and (b) without any data. Baselines come from the same run, with and without the same
-repair. The labelled test images are seen by the report only.
+The default call of `prune` on a CIFAR-10 ResNet at several sparsities, with 256 unlabelled JPEG
+images and without any data; and with the images alone, which no synthesised inputs join. Baselines
+come from the same run, with and without the same repair. The labelled test images are seen by
+the report only.
 
     python benchmarks/resnet.py WEIGHTS --arch cifar_resnet20 --inputs UNLABELLED.npz \
         --eval-data TEST.npz
@@ -49,6 +50,7 @@ def _cell(model, source, inputs, sparsity, data, arguments) -> dict:
         model,
         sparsity=sparsity,
         inputs=inputs,
+        supplement=False,
         evaluations=arguments.evaluations,
         key=arguments.key,
         evaluation_data=data,
@@ -64,7 +66,8 @@ def _line(cell: dict) -> str:
         for name, baseline in cell["baselines"].items()
     }
     ours = round(100 * cell["accuracy"]["pruned"], 2)
-    return f"{cell['inputs']} {cell['sparsity']:.0%}: evolved {ours}, one-shot repaired {repaired}"
+    what = f"inputs {cell['inputs']}, {cell['sparsity']:.0%}"
+    return f"{what}: evolved {ours}, one-shot repaired {repaired}"
 
 
 def _write(path: Path, document: dict) -> None:

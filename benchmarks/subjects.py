@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jgaprune as jp
@@ -16,7 +17,11 @@ NUM_INPUTS = 256
 
 
 class Subject(NamedTuple):
-    """A model, `(inputs, labels)` for measuring accuracy, and label-free inputs by source."""
+    """A model, `(inputs, labels)` for measuring accuracy, and label-free inputs.
+
+    `inputs` holds those that the search sees, by what the user gives: none, unlabelled images, or
+    unlabelled images that nothing synthesised joins.
+    """
 
     model: jp.Model
     data: tuple[np.ndarray, np.ndarray]
@@ -53,9 +58,12 @@ def subject(arguments: argparse.Namespace) -> Subject:
     chosen = np.random.default_rng(arguments.key).permutation(len(unlabelled))[:NUM_INPUTS]
     # The inputs that `prune` makes for itself under the same key, made once for all cells.
     input_key = jax.random.split(jax.random.key(arguments.key), 3)[0]
+    made = jp.inputs.synthesize(model, input_key, NUM_INPUTS)
+    given = jnp.asarray(unlabelled[chosen])
     inputs = {
-        "synthesised": jp.inputs.synthesize(model, input_key, NUM_INPUTS),
-        "unlabelled": jax.numpy.asarray(unlabelled[chosen]),
+        "none": made,
+        "unlabelled": jnp.concatenate([given, made]),
+        "unlabelled only": given,
     }
     return Subject(model, read_evaluation_data(arguments.eval_data, model.spec), inputs)
 

@@ -14,7 +14,8 @@ LABELS = np.arange(len(INPUTS)) % 5
 
 
 def prune(**changed):
-    return jp.prune(MODEL, **{"sparsity": SPARSITY, "inputs": INPUTS, **SMALL, **changed})
+    given = {"sparsity": SPARSITY, "inputs": INPUTS, "supplement": False}
+    return jp.prune(MODEL, **{**given, **SMALL, **changed})
 
 
 REPORT = prune(evaluation_data=(np.asarray(INPUTS), LABELS))
@@ -57,6 +58,15 @@ def test_without_inputs_they_are_synthesised_and_without_norms_drawn_with_a_warn
     plain = Model.from_fn(_dense_net, {"w": jax.random.normal(jax.random.key(0), (6, 4))}, (6,))
     report = jp.prune(plain, sparsity=0.5, **SMALL)
     assert report.settings["inputs"] == "noise" and "noise" in report.warnings[0]
+
+
+def test_synthesised_inputs_join_given_ones_unless_labels_or_the_caller_forbid():
+    report = prune(supplement=True)
+    assert report.settings["inputs"] == "given and synthesised"
+    assert report.settings["num_inputs"] == len(INPUTS) + 256
+    assert REPORT.settings["num_inputs"] == len(INPUTS)
+    labelled = prune(supplement=True, objective="accuracy", labels=LABELS)
+    assert labelled.settings["inputs"] == "given"
 
 
 def _dense_net(params, inputs):

@@ -68,6 +68,12 @@ class _Data(NamedTuple):
     "from the model alone]",
 )
 @click.option(
+    "--supplement/--no-supplement",
+    default=True,
+    show_default=True,
+    help="Whether inputs made from the model join those of --inputs.",
+)
+@click.option(
     "--eval-data",
     metavar="FILE",
     help="Labelled data for the report: .npz with images and labels. The search never sees them.",
@@ -142,6 +148,7 @@ def prune(
     arch_config: dict[str, Any],
     sparsity: float,
     inputs: str | None,
+    supplement: bool,
     eval_data: str | None,
     space: str,
     evolver: str,
@@ -177,6 +184,7 @@ def prune(
             model,
             sparsity=sparsity,
             inputs=data.inputs,
+            supplement=supplement,
             labels=data.labels,
             space=space,
             objective=objective,

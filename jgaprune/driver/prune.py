@@ -22,7 +22,6 @@ from jgaprune.driver.wiring import (
     make_inputs,
     make_judge,
     make_repair,
-    origin_of,
     repair_name,
 )
 from jgaprune.model import Model
@@ -35,6 +34,7 @@ def prune(
     *,
     sparsity: float,
     inputs: Array | np.ndarray | None = None,
+    supplement: bool = True,
     labels: Array | np.ndarray | None = None,
     space: str | MaskSpace = "offsets",
     objective: str | Objective = "logit_cosine",
@@ -57,6 +57,9 @@ def prune(
       sparsity: fraction of the prunable weights to remove, in (0, 1); met to the weight.
       inputs: unlabelled model inputs `[N, ...]`, preprocessed; by default 256 are synthesised
         from the model's batch-norm statistics, or drawn as noise where it has none.
+      supplement: whether synthesised inputs join the given ones where the model has batch-norm
+        and the search needs no labels: they keep it honest when the given ones are few, or
+        unlike the training data.
       labels: `int [N]`, for the objectives "accuracy" and "cross_entropy" only: the paper's
         setting.
       space: "offsets", "weights", "scores", or a `MaskSpace`.
@@ -105,7 +108,9 @@ def prune(
     input_key, score_key, search_key = jax.random.split(root, 3)
 
     tell(Progress("inputs"))
-    shown, warnings = make_inputs(model, inputs, input_key)
+    shown, origin, warnings = make_inputs(
+        model, inputs, input_key, supplement=supplement and labels is None
+    )
     used_repair = make_repair(model, shown, repair)
     judge = make_judge(model, objective, shown, labels, used_repair, score_key, evaluation_data)
     watch.lap("inputs")
@@ -129,7 +134,7 @@ def prune(
     done = run_search(ready.search, search_key, budget, _accuracy_of(judge, ready.space), tell)
     settings: dict[str, object] = {
         "sparsity": sparsity,
-        "inputs": origin_of(model, inputs),
+        "inputs": origin,
         "num_inputs": int(shown.shape[0]),
         **dict(zip(choices._fields, choices.names(), strict=True)),
         "repair": repair_name(model, repair),

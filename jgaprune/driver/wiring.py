@@ -47,25 +47,22 @@ class Ready(NamedTuple):
 
 
 def make_inputs(
-    model: Model, inputs: Array | np.ndarray | None, key: Key
-) -> tuple[Array, tuple[str, ...]]:
-    """The inputs of the search, and what a reader should know of them."""
-    if inputs is not None:
-        return jnp.asarray(inputs, jnp.float32), ()
-    if origin_of(model, inputs) == "synthesised":
-        return synthesize(model, key, _NUM_INPUTS), ()
+    model: Model, given: Array | np.ndarray | None, key: Key, *, supplement: bool
+) -> tuple[Array, str, tuple[str, ...]]:
+    """The inputs of the search, where they come from, and what a reader should know of them."""
+    shown = None if given is None else jnp.asarray(given, jnp.float32)
+    if model.observe and model.spec.norms and (shown is None or supplement):
+        made = synthesize(model, key, _NUM_INPUTS)
+        if shown is None:
+            return made, "synthesised", ()
+        return jnp.concatenate([shown, made]), "given and synthesised", ()
+    if shown is not None:
+        return shown, "given", ()
     warning = (
         f"{model.spec.name} has no batch-norm layers to synthesise inputs from: the search used "
         "Gaussian noise, on which it can fool itself. Pass unlabelled inputs if you have any."
     )
-    return gaussian_noise(model.spec, key, _NUM_INPUTS), (warning,)
-
-
-def origin_of(model: Model, inputs: object) -> str:
-    """Where the inputs come from: "given", "synthesised" or "noise"."""
-    if inputs is not None:
-        return "given"
-    return "synthesised" if model.observe and model.spec.norms else "noise"
+    return gaussian_noise(model.spec, key, _NUM_INPUTS), "noise", (warning,)
 
 
 def make_repair(model: Model, inputs: Array, repair: bool | Repair) -> Repair | None:
