@@ -70,7 +70,7 @@ def describe(state: SearchState, seconds: float, before: list[dict[str, Any]]) -
         "deviation": round(float(quality.std()), 4),
         "best": round(float(quality.max()), 4),
         "best_ever": round(1.0 - float(state.best.fitness), 4),
-        "seconds": round(seconds, 2),
+        "seconds": seconds,
     }
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jgaprune as jp
+from jgaprune.driver.wiring import split_key
 from jgaprune.inputs.files import read_evaluation_data, read_inputs
 from jgaprune.types import Array
 
@@ -19,8 +20,8 @@ NUM_INPUTS = 256
 class Subject(NamedTuple):
     """A model, `(inputs, labels)` for measuring accuracy, and label-free inputs.
 
-    `inputs` holds those that the search sees, by what the user gives: none, unlabelled images, or
-    unlabelled images that nothing synthesised joins.
+    `inputs` holds what the search sees, by what the user gives: none, or unlabelled images. Both
+    are what `prune` makes of that under the same key, made once for all cells.
     """
 
     model: jp.Model
@@ -37,7 +38,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     made.add_argument("--arch", default="cifar_resnet20")
     made.add_argument("--inputs", help="unlabelled images, .npz")
     made.add_argument("--eval-data", help="labelled test images, .npz")
-    made.add_argument("--key", type=int, default=0)
+    made.add_argument("--key", type=int, default=0, help="of the inputs")
     made.add_argument("--out", type=Path)
     made.add_argument("--smoke", action="store_true")
     return made
@@ -56,15 +57,9 @@ def subject(arguments: argparse.Namespace) -> Subject:
     model = jp.converters.load(arguments.arch, arguments.weights)
     unlabelled = read_inputs(arguments.inputs, model.spec)
     chosen = np.random.default_rng(arguments.key).permutation(len(unlabelled))[:NUM_INPUTS]
-    # The inputs that `prune` makes for itself under the same key, made once for all cells.
-    input_key = jax.random.split(jax.random.key(arguments.key), 3)[0]
-    made = jp.inputs.synthesize(model, input_key, NUM_INPUTS)
+    made = jp.inputs.synthesize(model, split_key(arguments.key).inputs, NUM_INPUTS)
     given = jnp.asarray(unlabelled[chosen])
-    inputs = {
-        "none": made,
-        "unlabelled": jnp.concatenate([given, made]),
-        "unlabelled only": given,
-    }
+    inputs = {"none": made, "unlabelled": jnp.concatenate([given, made])}
     return Subject(model, read_evaluation_data(arguments.eval_data, model.spec), inputs)
 
 

@@ -111,13 +111,21 @@ def accuracy(params: Params, images: np.ndarray, labels: np.ndarray) -> float:
 def main() -> None:
     """Train, write the weights, print the accuracy."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("train", type=Path, help=".npz with images [N, 28, 28] and labels [N]")
-    parser.add_argument("test", type=Path, help="the same, for the accuracy that is printed")
+    parser.add_argument("train", type=Path, nargs="?", help=".npz, images [N, 28, 28] and labels")
+    parser.add_argument("test", type=Path, nargs="?", help="the same, for the printed accuracy")
     parser.add_argument("--output", type=Path, default=Path("paper_mnist.safetensors"))
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="train on the first images only")
+    parser.add_argument("--smoke", action="store_true", help="a few steps on noise, kept nowhere")
     options = parser.parse_args()
+    if options.smoke:
+        noise = np.random.default_rng(0).integers(0, 256, (2 * BATCH, 28, 28), dtype=np.uint8)
+        labels = np.arange(2 * BATCH) % 10
+        print(f"{accuracy(train(noise, labels, 1, 0), noise, labels):.2%} on noise")
+        return
+    if options.train is None or options.test is None:
+        parser.error("train and test are needed without --smoke")
     data, test = np.load(options.train), np.load(options.test)
     start = time.perf_counter()
     images, labels = data["images"][: options.limit], data["labels"][: options.limit]

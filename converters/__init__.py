@@ -4,7 +4,7 @@
 weights and masks back in the file's own names, layouts and dtypes.
 """
 
-from jgaprune.converters.catalog import list_models
+from jgaprune.converters.catalog import assumed_arguments, list_models
 from jgaprune.converters.errors import ConversionError
 from jgaprune.converters.export import (
     masks_from_source,
@@ -18,6 +18,7 @@ from jgaprune.converters.load import load
 
 __all__ = [
     "ConversionError",
+    "assumed_arguments",
     "guess",
     "list_models",
     "load",

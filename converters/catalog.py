@@ -30,6 +30,20 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(name for name in names if fnmatchcase(name, pattern))
 
 
+def assumed_arguments(arch: str) -> tuple[str, ...]:
+    """Arguments of an architecture that no file tells: where not given, `load` assumes them.
+
+    The values that it took are in `model.spec.config`.
+
+    Raises:
+      ConversionError: there is no such architecture.
+
+    >>> assumed_arguments("mlp")
+    ('activation', 'input_shape')
+    """
+    return find_architecture(arch).assumed
+
+
 def find_architecture(name: str) -> Architecture:
     """The architecture called `name`.
 

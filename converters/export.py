@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.converters.errors import ConversionError
-from jgaprune.converters.formats import SourceFile, read
+from jgaprune.converters.formats import FormatError, SourceFile, read
 from jgaprune.converters.leaves import Shape, describe_leaf, from_leaf, to_leaf
-from jgaprune.model import Model, Source
+from jgaprune.model import Model, Source, SourceTensor
 from jgaprune.types import Buffers, Masks, Params
 
 _SHAPE = ".shape"
@@ -40,8 +40,8 @@ def to_source(model: Model, params: Params, buffers: Buffers) -> dict[str, np.nd
       Arrays by the source's exact names, in its order.
 
     Raises:
-      ConversionError: the source file is gone or not the one that was loaded, or leaves are
-        missing or misshapen.
+      ConversionError: the source file is gone, unreadable or not the one that was loaded, or
+        leaves are missing or misshapen.
     """
     leaves = {name: np.asarray(leaf) for name, leaf in {**params, **buffers}.items()}
     own = {**model.params, **model.buffers}
@@ -78,17 +78,18 @@ def masks_from_source(model: Model, masks: dict[str, np.ndarray]) -> Masks:
     The inverse of `masks_to_source`, for starting from given masks.
 
     Raises:
-      ConversionError: the masks are not those of the prunable tensors.
+      ConversionError: the masks are not those of the prunable tensors, or tied tensors have
+        different ones.
     """
-    if model.spec.source is None:
-        tensors = {
-            leaf: describe_leaf(leaf, model.params[leaf].shape, "float32")
-            for leaf in model.spec.prunable
-        }
-    else:
-        tensors = {leaf: t for leaf, t in model.spec.tensors if leaf in model.spec.prunable}
-    _check("mask", masks, {tensor.name: tensor.shape for tensor in tensors.values()})
-    return {leaf: jnp.asarray(to_leaf(masks[t.name], t) != 0) for leaf, t in tensors.items()}
+    tensors = _prunable_tensors(model)
+    every = [tensor for tied in tensors.values() for tensor in tied]
+    _check("mask", masks, {tensor.name: tensor.shape for tensor in every})
+    leaves = {leaf: [to_leaf(masks[t.name], t) != 0 for t in ts] for leaf, ts in tensors.items()}
+    split = [leaf for leaf, arrays in leaves.items() if not _all_equal(arrays)]
+    if split:
+        names = "; ".join(" and ".join(t.name for t in tensors[leaf]) for leaf in split)
+        raise ConversionError(f"tied tensors must have equal masks, these have not: {names}.")
+    return {leaf: jnp.asarray(arrays[0]) for leaf, arrays in leaves.items()}
 
 
 def pack_masks(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -128,6 +129,19 @@ def _unpack(name: str, packed: dict[str, np.ndarray]) -> np.ndarray:
     return np.unpackbits(bits, count=size, bitorder="little").astype(bool).reshape(shape)
 
 
+def _prunable_tensors(model: Model) -> dict[str, list[SourceTensor]]:
+    """Of each prunable leaf the tensors that it came from: several if they are tied."""
+    prunable = model.spec.prunable
+    if model.spec.source is None:
+        shapes = {leaf: model.params[leaf].shape for leaf in prunable}
+        return {leaf: [describe_leaf(leaf, shapes[leaf], "float32")] for leaf in prunable}
+    return {leaf: [t for name, t in model.spec.tensors if name == leaf] for leaf in prunable}
+
+
+def _all_equal(arrays: list[np.ndarray]) -> bool:
+    return all(np.array_equal(arrays[0], other) for other in arrays[1:])
+
+
 def _check(what: str, arrays: dict[str, np.ndarray], shapes: dict[str, Shape | None]) -> None:
     """Raises ConversionError unless there is an array for each shape; lists all faults."""
     faults = [f"no {what} for {name}" for name in shapes if name not in arrays]
@@ -150,7 +164,13 @@ def _read_again(source: Source) -> SourceFile:
             f"{source.path} is gone: the tensors that the model doesn't hold are in it alone. "
             "Put the file back, or write the leaves themselves."
         )
-    again = read(source.path)
+    try:
+        again = read(source.path)
+    except FormatError as error:
+        raise ConversionError(
+            f"{error}. It could be read when the model was loaded: put the old file back, or "
+            "write the leaves themselves."
+        ) from error
     if again.sha256 != source.sha256:
         raise ConversionError(
             f"{source.path} has changed since it was loaded (sha256 {again.sha256[:12]}, it was "

@@ -8,13 +8,14 @@ from jgaprune.converters.leaves import Shape
 _MOST_COMPARISONS = 20_000
 
 
-def explain_misfit(fit: Fit, path: str, fitting: list[str]) -> str:
+def explain_misfit(fit: Fit, path: str, fitting: list[str], contradicting: list[str]) -> str:
     """All that keeps the file at `path` from being loaded as `fit.name`.
 
     Args:
       fit: of the file to the architecture asked for.
       path: the file.
-      fitting: names of the architectures that the file does fit.
+      fitting: names of the architectures that the file does fit, with what it tells itself.
+      contradicting: names of given arguments that differ from what the file tells.
     """
     counts = f"{len(fit.missing)} missing, {len(fit.unexpected)} unexpected, "
     counts += f"{len(fit.unsuitable)} unsuitable tensors."
@@ -24,7 +25,7 @@ def explain_misfit(fit: Fit, path: str, fitting: list[str]) -> str:
             *_section("missing", _missing_lines(fit)),
             *_section("unexpected", [_with_shape(*fault) for fault in fit.unexpected]),
             *_section("unsuitable", [f"{n}: expected {e}, got {g}" for n, e, g in fit.unsuitable]),
-            _advice(fit, fitting),
+            _advice(fit, fitting, contradicting),
         ]
     )
 
@@ -49,7 +50,9 @@ def _with_shape(name: str, shape: Shape) -> str:
     return f"{name} {list(shape)}"
 
 
-def _advice(fit: Fit, fitting: list[str]) -> str:
+def _advice(fit: Fit, fitting: list[str], contradicting: list[str]) -> str:
+    if fit.name in fitting:
+        return f'The file fits "{fit.name}" if you leave out: {", ".join(contradicting)}.'
     if fitting:
         names = " or ".join(f'"{name}"' for name in fitting)
         return f'The file fits {names}: load that, or arch="auto".'

@@ -16,10 +16,12 @@ def guess(tensors: dict[str, np.ndarray]) -> tuple[str, Config]:
       tensors: of a file, by their exact names.
 
     Returns:
-      The only architecture that all tensors fit, and its arguments.
+      The only architecture that all tensors fit, and its arguments. Those that no file tells
+      (`assumed_arguments`) are mere defaults: the activation of an "mlp" is said to be relu.
 
     Raises:
-      ConversionError: none fits, or several do; the message lists what was tried.
+      ConversionError: none fits, or several do, or tensors can't be told apart; the message
+        lists what was tried.
     """
     known = known_names(tensors)
     fitting = fitting_architectures(known)

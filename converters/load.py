@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jgaprune.converters.arguments import complete, contradicting
 from jgaprune.converters.catalog import find_architecture
-from jgaprune.converters.errors import ConversionError, nearest
+from jgaprune.converters.errors import ConversionError
 from jgaprune.converters.faults import explain_misfit
 from jgaprune.converters.fit import Fit, fit, shapes_of
-from jgaprune.converters.formats import read
+from jgaprune.converters.formats import SourceFile, read
 from jgaprune.converters.guess import fitting_architectures, guess
 from jgaprune.converters.leaves import to_leaf
-from jgaprune.converters.models.architecture import Architecture, Config
 from jgaprune.converters.names import known_names
 from jgaprune.model import Model, Preprocessing, Source
 from jgaprune.model.forward import leaf_name
@@ -38,14 +38,16 @@ def load(
       preprocessing: how stored images become inputs; by default what the architecture's
         well-known checkpoints were trained with.
       **arch_config: arguments of the architecture, such as `widths=(784, 300, 10)` of
-        "mlp"; read off the file where not given.
+        "mlp"; where not given, read off the file, or assumed where no file tells
+        (`assumed_arguments`).
 
     Returns:
       The model; `model.spec.tensors` says where each leaf came from.
 
     Raises:
-      ConversionError: the architecture or an argument is unknown, or tensors are missing,
-        unexpected or unsuitable; the message lists all of them and what to do.
+      ConversionError: the architecture or an argument is unknown, tensors are missing,
+        unexpected or unsuitable, or weights are NaN or infinite in float32; the message lists
+        all of them and what to do.
       FormatError: the file can't be read.
     """
     source = read(path)
@@ -54,13 +56,15 @@ def load(
         arch_config = {**guessed, **arch_config}
     architecture = find_architecture(arch)
     known = known_names(source.tensors)
-    config = _complete(architecture, architecture.infer(shapes_of(known)), arch_config)
+    inferred = architecture.infer(shapes_of(known))
+    config = complete(architecture, inferred, arch_config)
     fitted = fit(architecture, config, known)
     if fitted.num_faults:
         fitting = [name for name, _ in fitting_architectures(known)]
-        raise ConversionError(explain_misfit(fitted, str(path), fitting))
+        wrong = contradicting(architecture, inferred, config)
+        raise ConversionError(explain_misfit(fitted, str(path), fitting, wrong))
     model = Model.from_nnx(
-        _filled(fitted, source.tensors),
+        _filled(fitted, source),
         architecture.input_shape(config),
         name=arch,
         preprocessing=preprocessing or architecture.preprocessing,
@@ -74,36 +78,33 @@ def load(
     return model._replace(spec=spec)
 
 
-def _complete(architecture: Architecture, inferred: Config, given: Config) -> Config:
-    """The arguments read off the file, with the given ones in their place.
-
-    Raises:
-      ConversionError: unknown names or values of another type, all of them.
-    """
-    faults = []
-    config = dict(inferred)
-    for name, value in given.items():
-        value = tuple(value) if isinstance(value, list) else value
-        if name not in inferred:
-            faults.append(f"there is no {name!r}.{nearest(name, inferred)}")
-        elif type(value) is not type(inferred[name]):
-            kind = type(inferred[name]).__name__
-            faults.append(f"{name} must be a {kind} such as {inferred[name]!r}, got {value!r}.")
-        config[name] = value
-    if faults:
-        options = ", ".join(sorted(inferred))
-        raise ConversionError(
-            f"arguments of {architecture.name}: {' '.join(faults)} It takes: {options}."
-        )
-    return config
-
-
-def _filled(fitted: Fit, tensors: dict[str, np.ndarray]) -> nnx.Module:
+def _filled(fitted: Fit, source: SourceFile) -> nnx.Module:
     """The module with the file's weights in place of its abstract arrays."""
     graph, state = nnx.split(fitted.module)
     paths, tree = jax.tree_util.tree_flatten_with_path(state)
-    sources = dict(fitted.tensors)
-    names = [leaf_name(path) for path, _ in paths]
-    arrays = [to_leaf(tensors[sources[name].name], sources[name]) for name in names]
-    leaves = [jnp.asarray(array.astype(np.float32)) for array in arrays]
-    return nnx.merge(graph, jax.tree.unflatten(tree, leaves))
+    tensors = dict(fitted.tensors)
+    ordered = [tensors[leaf_name(path)] for path, _ in paths]
+    arrays = [_as_float32(to_leaf(source.tensors[tensor.name], tensor)) for tensor in ordered]
+    _check_finite({t.name: array for t, array in zip(ordered, arrays, strict=True)}, source.path)
+    return nnx.merge(graph, jax.tree.unflatten(tree, map(jnp.asarray, arrays)))
+
+
+def _as_float32(array: np.ndarray) -> np.ndarray:
+    """The array in float32; what is beyond its range becomes infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(np.float32)
+
+
+def _check_finite(arrays: dict[str, np.ndarray], path: str) -> None:
+    """Raises ConversionError if any weight is no number to compute with; lists all tensors."""
+    counts = {name: array.size - np.isfinite(array).sum() for name, array in arrays.items()}
+    faults = [
+        f"{count} of {arrays[name].size} values of {name} are NaN or infinite"
+        for name, count in counts.items()
+        if count
+    ]
+    if faults:
+        raise ConversionError(
+            f"{path} holds weights that float32 can't compute with: {'; '.join(faults)}. Save "
+            "the weights of a training run that did not diverge, in the range of float32."
+        )

@@ -6,11 +6,13 @@ PyTorch's. Both are undone here; the exact name stays with the tensor.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 
+from jgaprune.converters.errors import ConversionError
 from jgaprune.converters.leaves import Shape, is_leaf_name, tensor_name, tensor_shape
 
 WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.", "state_dict.")
@@ -39,17 +41,22 @@ def known_names(tensors: dict[str, np.ndarray]) -> dict[str, FileTensor]:
 
     Counters of batch-norm layers (`num_batches_tracked`) take no part and are left out.
 
+    Raises:
+      ConversionError: several tensors have one name then; the message lists all of them.
+
     >>> list(known_names({"module.fc.weight": np.ones((2, 3)), "module.fc.bias": np.ones(2)}))
     ['fc.weight', 'fc.bias']
     """
     plain = {name: name.replace("/", ".").removesuffix(".value") for name in tensors}
     plain = _without_prefixes(plain)
-    known: dict[str, FileTensor] = {}
-    for exact, name in plain.items():
-        if not name.endswith(_UNUSED):
-            name, tensor = _file_tensor(exact, name, tensors[exact])
-            # Of `fc.weight` and `fc.kernel` in one file the second keeps its own name.
-            known[exact if name in known else name] = tensor
+    pairs = [
+        _file_tensor(exact, name, tensors[exact])
+        for exact, name in plain.items()
+        if not name.endswith(_UNUSED)
+    ]
+    known = dict(pairs)
+    if len(known) < len(pairs):
+        raise ConversionError(_explain_clashes(pairs))
     return known
 
 
@@ -82,3 +89,15 @@ def _file_tensor(exact: str, name: str, array: np.ndarray) -> tuple[str, FileTen
     is_leaf = is_leaf_name(name)
     shape = tensor_shape(name, array.shape) if is_leaf else array.shape
     return tensor_name(name) if is_leaf else name, FileTensor(exact, shape, array, is_leaf)
+
+
+def _explain_clashes(pairs: list[tuple[str, FileTensor]]) -> str:
+    """Which tensors can't be told apart, `fc.weight` and `fc.kernel` for example."""
+    exact = defaultdict(list)
+    for name, tensor in pairs:
+        exact[name].append(tensor.name)
+    clashes = [f"{' and '.join(e)} ({name})" for name, e in exact.items() if len(e) > 1]
+    return (
+        f"tensors of different names stand for the same one: {'; '.join(clashes)}. Remove all "
+        "but one of each from the file, or rename them."
+    )

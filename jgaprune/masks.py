@@ -154,8 +154,12 @@ def keep_top(scores: Array, num_kept: int | Array) -> Array:
     >>> keep_top(jnp.array([3.0, 1.0, 1.0, 2.0]), 3).tolist()
     [True, True, False, True]
     """
+    return _keep_top(scores, jnp.asarray(num_kept, jnp.int32))
+
+
+@jax.jit  # called outside of compiled programs too, where its loop would compile every time
+def _keep_top(scores: Array, num_kept: Array) -> Array:
     ordered = _ordered_bits(scores)
-    num_kept = jnp.asarray(num_kept, jnp.int32)
 
     def refine(step: Array, threshold: Array) -> Array:
         candidate = threshold | (jnp.uint32(1) << (jnp.uint32(31) - step.astype(jnp.uint32)))

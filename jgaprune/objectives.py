@@ -98,9 +98,7 @@ def cross_entropy(
 
 def compare_directions(logits: Array, dense: Array) -> tuple[Array, Array]:
     """One minus the cosine of centred logits `[N, C]`, taken over all of them together."""
-    logits, dense = _centred(logits), _centred(dense)
-    norms = jnp.sqrt(jnp.sum(jnp.square(logits)) * jnp.sum(jnp.square(dense)))
-    loss = 1.0 - jnp.sum(logits * dense) / jnp.maximum(norms, jnp.finfo(jnp.float32).tiny)
+    loss = 1.0 - jnp.sum(_direction(_centred(logits)) * _direction(_centred(dense)))
     return loss, loss
 
 
@@ -126,6 +124,7 @@ def compare_decisions(logits: Array, dense: Array) -> tuple[Array, Array]:
 def compare_labels(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Error rate, and accuracy, of logits `[N, C]` on labels `[N]`."""
     correct = jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))
+    correct = jnp.where(jnp.any(jnp.isnan(logits)), jnp.nan, correct)  # arg-max would hide it
     return 1.0 - correct, correct
 
 
@@ -138,6 +137,15 @@ def compare_likelihood(logits: Array, labels: Array) -> tuple[Array, Array]:
 
 def _centred(logits: Array) -> Array:
     return logits - jnp.mean(logits, axis=-1, keepdims=True)
+
+
+def _direction(values: Array) -> Array:
+    """Scaled to unit length, whatever the scale before; zero stays zero."""
+    largest = jnp.max(jnp.abs(values))
+    # First this, so that the squares neither vanish nor overflow.
+    values = values / jnp.where(largest == 0, 1.0, largest)
+    length = jnp.sqrt(jnp.sum(jnp.square(values)))
+    return values / jnp.where(length == 0, 1.0, length)
 
 
 def _against_dense(

@@ -64,6 +64,6 @@ def _random_ranks(key: Key, size: Array, num: Array, max_num: int) -> tuple[Arra
     strata = jnp.maximum(num, 1)
     width, rest = size // strata, size % strata
     start = index * width + jnp.minimum(index, rest)
-    length = width + (index < rest)
+    length = width + (index < rest).astype(jnp.int32)
     offset = jax.random.randint(key, (max_num,), 0, jnp.maximum(length, 1))
     return jnp.where(valid, start + offset, 0), valid

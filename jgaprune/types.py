@@ -69,6 +69,7 @@ class MaskSpace(NamedTuple):
         None where the space cannot express masks at all.
       mutate: `key, genome, strength -> genome`; strength `float32 []` in 0..1.
       cross: `key, genome, genome -> genome`, a child of two parents.
+      strength: the smallest and the largest mutation strength that suit the space.
     """
 
     sample: Callable[[Key], Genome]
@@ -76,6 +77,7 @@ class MaskSpace(NamedTuple):
     encode: Callable[[Masks], Genome] | None
     mutate: Callable[[Key, Genome, Array], Genome]
     cross: Callable[[Key, Genome, Genome], Genome]
+    strength: tuple[float, float] = (0.02, 0.5)
 
 
 class Score(NamedTuple):

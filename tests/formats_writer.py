@@ -80,23 +80,26 @@ def ordered(items):
     return Raw(filled + emit({"_metadata": {"": {"version": 1}}}) + b"b")
 
 
-def zip_container(root, storages, extra=None, compression=zipfile.ZIP_STORED):
-    """A file as torch >= 1.6 writes it; `storages` are bytes by key."""
+def zip_container(root, storages, extra=None, compression=zipfile.ZIP_STORED, stem="archive"):
+    """A file as torch >= 1.6 writes it; `storages` are bytes by key, `stem` the file's name."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
-        archive.writestr("archive/data.pkl", root if type(root) is bytes else pickled(root))
+        archive.writestr(f"{stem}/data.pkl", root if type(root) is bytes else pickled(root))
         for key, raw in storages.items():
-            archive.writestr(f"archive/data/{key}", raw)
-        for name, raw in (extra or {"archive/version": b"3\n"}).items():
+            archive.writestr(f"{stem}/data/{key}", raw)
+        for name, raw in (extra or {f"{stem}/version": b"3\n"}).items():
             archive.writestr(name, raw)
     return buffer.getvalue()
 
 
-def legacy_container(root, storages, itemsize=4):
-    """A file as torch < 1.6 writes it."""
+def legacy_container(root, storages, itemsize=4, keys=None):
+    """A file as torch < 1.6 writes it; `keys` replaces the list of storages."""
     head = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True}]
     parts = [pickled(value) for value in head]
-    parts += [root if type(root) is bytes else pickled(root), pickled(list(storages))]
+    parts += [
+        root if type(root) is bytes else pickled(root),
+        pickled(list(storages) if keys is None else keys),
+    ]
     for raw in storages.values():
         parts += [struct.pack("<q", len(raw) // itemsize), raw]
     return b"".join(parts)

@@ -3,11 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import INPUTS, LAYOUT, MODEL, SPARSITY, count, trees_equal
+from helpers import SPACES as SPACE_CASES
 
 import jgaprune as jp
 from jgaprune.driver import EVOLVERS, OBJECTIVES, SPACES
 from jgaprune.masks import kept_for
 from jgaprune.model import Model
+from jgaprune.types import Score
 
 SMALL = {"evaluations": 12, "population": 4}
 LABELS = np.arange(len(INPUTS)) % 5
@@ -77,7 +79,7 @@ def _dense_net(params, inputs):
 @pytest.mark.parametrize("evolver", ["genetic", "paper5"])
 def test_every_space_runs_with_its_evolvers(space, evolver):
     report = prune(space=space, evolver=evolver)
-    assert count(report.masks) >= kept_for(SPARSITY, LAYOUT.num_weights)
+    assert count(report.masks) == SPACE_CASES[space].budget
     assert report.history.best == sorted(report.history.best, reverse=True)
 
 
@@ -133,11 +135,63 @@ def test_budgets_hold(limit):
         ({"objective": "accuracy"}, "needs inputs and labels"),
         ({"labels": LABELS}, "does not use them"),
         ({"space": "weights", "evolver": "evosax:CMA_ES"}, "real-valued"),
+        ({"evaluations": 3}, "do not pay for generation 0 of 4"),
+        ({"evaluation_data": (INPUTS, LABELS[:, None])}, "labels have shape"),
+        ({"evaluation_data": (np.zeros((3, 8, 8, 2), np.uint8), LABELS[:3])}, "preprocessed"),
+        ({"evaluation_data": INPUTS}, "pair"),
     ],
 )
 def test_bad_calls_are_explained(change, message):
     with pytest.raises(ValueError, match=message):
         prune(**change)
+
+
+def test_an_evolver_of_ones_own_needs_a_population():
+    evolver = jp.evolvers.genetic(jp.spaces.scores(MODEL, SPARSITY), population=4)
+    with pytest.raises(ValueError, match="needs population"):
+        prune(evolver=evolver, population=None)
+
+
+def test_the_paper_keeps_its_schedule_and_the_budget_under_it():
+    report = prune(evolver="paper4", space="scores", population=None, evaluations=120)
+    assert report.history.evaluations[0] == 50
+    assert 50 < report.evaluations <= 120
+
+
+def test_a_budget_too_small_for_all_seeds_takes_the_best():
+    report = prune(evaluations=2, population=2)
+    best = min(baseline.repaired.fitness for baseline in report.baselines.values())
+    assert report.fitness["best"] <= best * (1 + 1e-4)
+
+
+def test_seeds_that_a_space_cannot_express_are_named():
+    assert "erk" in prune(space="scores").warnings[0]
+    assert not REPORT.warnings
+
+
+@pytest.mark.parametrize(
+    "key", [np.int64(3), jax.random.PRNGKey(3), jax.random.key(3, impl="rbg")], ids=str
+)
+def test_every_kind_of_key_is_taken(key):
+    assert prune(key=key).evaluations == 12
+
+
+def test_plain_functions_are_parts_too_and_nothing_is_said_of_their_labels():
+    def most_in_the_first_layer(key, masks):
+        kept = jnp.sum(masks["conv1.kernel"])
+        return Score(-kept.astype(jnp.float32), kept, kept)
+
+    report = prune(objective=most_in_the_first_layer)
+    assert report.fitness["best"] < report.fitness["start"]
+    assert report.uses_labels is None and "not known" in report.to_json()["note"]
+
+
+def test_a_repair_of_ones_own_does_not_replace_the_inputs():
+    repair = jp.repair.batch_norm_delta(MODEL, INPUTS[:4])
+    with_inputs, without = prune(repair=repair), prune(repair=repair, inputs=None)
+    assert with_inputs.settings["num_inputs"] == len(INPUTS)
+    assert without.settings["num_inputs"] == 4
+    assert with_inputs.fitness["start"] != without.fitness["start"]
 
 
 def test_several_faults_come_in_one_error():

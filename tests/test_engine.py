@@ -219,6 +219,9 @@ def test_impossible_searches_are_explained(key):
         jp.build_search(SPACE, OBJECTIVE, evolver, population=3, seeds=genomes)
     with pytest.raises(ValueError, match="population must be at least 2.*strength"):
         jp.evolvers.genetic(SPACE, population=1, strength=(0.5, 0.1))
+    evolver = jp.evolvers.genetic(SPACE, population=6)
+    with pytest.raises(ValueError, match="generation 0 has 4 members"):
+        jp.build_search(SPACE, OBJECTIVE, evolver, population=4).init(jax.random.key(0))
 
 
 def test_inputs_of_another_size_give_another_fitness(key):

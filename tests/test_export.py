@@ -1,5 +1,8 @@
 """Back to the source: bit-identical where nothing changed, and masks in its layouts."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -16,9 +19,10 @@ from jgaprune.converters import (
     to_source,
     unpack_masks,
 )
-from jgaprune.converters.formats import read, write_npz, write_safetensors
+from jgaprune.converters.formats import FormatError, read, write_npz, write_safetensors
 from jgaprune.masks import apply_masks
 from jgaprune.model import Model
+from jgaprune.report.weights import write_weights
 
 
 @pytest.fixture
@@ -108,8 +112,15 @@ def test_second_names_of_a_tensor_are_pruned_with_it(tmp_path):
     exported = to_source(model, apply_masks(model.params, masks), model.buffers)
     np.testing.assert_array_equal(exported["head.weight"], exported["linear.weight"])
     assert (exported["head.weight"] == 0).any()
-    masks = masks_to_source(model, masks)
-    np.testing.assert_array_equal(masks["head.weight"], masks["linear.weight"])
+    there = masks_to_source(model, masks)
+    np.testing.assert_array_equal(there["head.weight"], there["linear.weight"])
+    again = masks_from_source(model, there)
+    assert list(again) == list(model.spec.prunable)
+    for name, mask in again.items():
+        np.testing.assert_array_equal(mask, masks[name])
+    there["head.weight"] = ~there["head.weight"]
+    with pytest.raises(ConversionError, match="equal masks, .*: head.weight and linear.weight"):
+        masks_from_source(model, there)
 
 
 def test_a_source_that_is_gone_or_changed_is_refused(digits, tmp_path):
@@ -120,6 +131,58 @@ def test_a_source_that_is_gone_or_changed_is_refused(digits, tmp_path):
     path.unlink()
     with pytest.raises(ConversionError, match="is gone"):
         to_source(digits, digits.params, digits.buffers)
+
+
+def written(model, folder):
+    """Warnings of writing a run of `model` that pruned nothing."""
+    folder.mkdir()
+    masks = {name: np.ones(model.params[name].shape, bool) for name in model.spec.prunable}
+    run = SimpleNamespace(model=model, masks=masks, params=model.params, buffers=model.buffers)
+    warnings = write_weights(run, folder)
+    assert {"masks.npz", "params"} <= {path.name for path in folder.iterdir()}
+    return warnings
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more"])
+def test_a_source_overwritten_by_anything_costs_no_run(digits, tmp_path, content):
+    (tmp_path / "weights.safetensors").write_bytes(content)
+    with pytest.raises(ConversionError, match="could be read when the model was loaded"):
+        to_source(digits, digits.params, digits.buffers)
+    (warning,) = written(digits, tmp_path / "run")
+    assert "pruned.safetensors was not written" in warning
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="long doubles are float64 here")
+def test_a_type_that_cannot_be_written_costs_no_run(tmp_path):
+    wide = {n: array.astype(np.longdouble) for n, array in golden("mlp_gelu").tensors.items()}
+    write_npz(tmp_path / "weights.npz", wide)
+    (warning,) = written(load("mlp", tmp_path / "weights.npz"), tmp_path / "run")
+    assert "pruned.safetensors was not written: .safetensors can't store" in warning
+
+
+def test_a_failed_pth_is_a_warning_of_its_own(digits, tmp_path, monkeypatch):
+    def refuse(path, tensors):
+        raise FormatError("torch can't")
+
+    source = replace(digits.spec.source, format="pth")
+    digits = digits._replace(spec=replace(digits.spec, source=source))
+    monkeypatch.setattr("jgaprune.report.weights.torch_available", lambda: True)
+    monkeypatch.setattr("jgaprune.report.weights.write_pth", refuse)
+    assert written(digits, tmp_path / "run") == ("pruned.pth was not written: torch can't",)
+    assert (tmp_path / "run" / "pruned.safetensors").exists()
+
+
+@pytest.mark.parametrize("writer", ["write_safetensors", "write_pth"])
+def test_a_full_disk_is_no_warning(digits, tmp_path, monkeypatch, writer):
+    def no_space(path, tensors):
+        raise FormatError("can't be written") from OSError(28, "No space left on device")
+
+    source = replace(digits.spec.source, format="pth")
+    digits = digits._replace(spec=replace(digits.spec, source=source))
+    monkeypatch.setattr("jgaprune.report.weights.torch_available", lambda: True)
+    monkeypatch.setattr(f"jgaprune.report.weights.{writer}", no_space)
+    with pytest.raises(FormatError, match="can't be written"):
+        written(digits, tmp_path / "run")
 
 
 def test_values_too_large_for_the_source_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import ml_dtypes
@@ -30,6 +31,8 @@ from jgaprune.converters.formats import (
     write_pth,
     write_safetensors,
 )
+from jgaprune.converters.formats.pth_writer import _to_tensor
+from jgaprune.converters.formats.torch_pickle import _EXTENSION_DTYPES
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CONTAINERS = ["zip", "legacy"]
@@ -177,8 +180,7 @@ def test_views_into_a_storage_from_before_torch_04(tmp_path):
 
 def mixed_arrays():
     return {
-        "bf": numbers("bfloat16", 6).reshape(2, 3),
-        "f8": numbers("float8_e4m3fn", 4),
+        **{name: numbers(name, 6).reshape(2, 3) for name in _EXTENSION_DTYPES},
         "scalar": np.array(2.5, np.float32),
         "empty": np.zeros((0, 3), np.int64),
         "mask": np.array([True, False, True]),
@@ -200,7 +202,7 @@ def test_safetensors_round_trip(tmp_path):
 
 
 def test_npz_round_trip_with_equal_bytes(tmp_path):
-    arrays = {k: v for k, v in mixed_arrays().items() if k not in ("bf", "f8")}
+    arrays = {k: v for k, v in mixed_arrays().items() if k not in _EXTENSION_DTYPES}
     write_npz(tmp_path / "a.npz", arrays)
     write_npz(tmp_path / "b.npz", arrays)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
@@ -220,10 +222,10 @@ def test_npz_of_numpy_with_text_and_foreign_byte_order(tmp_path, save):
 
 
 def test_writers_refuse_what_they_cannot_store(tmp_path):
-    with pytest.raises(FormatError, match="bfloat16.*safetensors"):
-        write_npz(tmp_path / "w.npz", {"w": numbers("bfloat16")})
     with pytest.raises(FormatError, match="'a', ''"):
         write_npz(tmp_path / "w.npz", {"a": np.array([object()]), "": np.ones(1)})
+    with pytest.raises(FormatError, match="'pair'.*arrays of numbers"):
+        write_safetensors(tmp_path / "w.safetensors", {"pair": np.zeros(1, "f4,f4")})
     with pytest.raises(FormatError, match="complex128"):
         write_safetensors(tmp_path / "w.safetensors", {"w": np.ones(1, np.complex128)})
     with pytest.raises(FormatError, match="text"):
@@ -231,6 +233,25 @@ def test_writers_refuse_what_they_cannot_store(tmp_path):
     with pytest.raises(FormatError, match="existing folder"):
         write_npz(tmp_path / "absent" / "w.npz", {"w": np.ones(1)})
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("dtype", _EXTENSION_DTYPES)
+def test_npz_refuses_what_numpy_alone_cannot_read(tmp_path, dtype):
+    with pytest.raises(FormatError, match=f"{dtype}.*safetensors"):
+        write_npz(tmp_path / "w.npz", {"w": numbers(dtype)})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("dtype", _EXTENSION_DTYPES)
+def test_bits_travel_to_torch_as_integers(dtype):
+    class Bits(np.ndarray):
+        def view(self, kind):
+            return np.asarray(self), kind
+
+    fake = SimpleNamespace(from_numpy=lambda bits: bits.view(Bits), **{dtype: dtype})
+    bits, kind = _to_tensor(fake, numbers(dtype))
+    assert (bits.dtype.kind, kind) == ("i", dtype)
+    assert bits.tobytes() == numbers(dtype).tobytes()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -321,12 +342,19 @@ FOREIGN = {
     "shards.index.json": (b'{"weight_map": {}}', "Merge"),
     "x.zip": (zip_container({}, {}, {"a.txt": b"x"}).replace(b"data.pkl", b"data.abc"), "zip"),
     "script.pt": (zip_container({}, {}, {"archive/constants.pkl": b"."}), "TorchScript"),
+    "old.pt": (zip_container({}, {}, {"archive/code/a.py": b""}), "TorchScript"),
     "program.pt2": (zip_container({}, {}, {"archive/archive_format": b"pt2"}), "torch.export"),
     "m.keras": (
         zip_container({}, {}, {"model.weights.h5": b""}).replace(b".pkl", b".abc"),
         "Keras",
     ),
 }
+
+
+@pytest.mark.parametrize("stem", ["code", "code/nested", "constants", "archive_format"])
+def test_a_file_may_be_called_like_a_part_of_torchscript(tmp_path, stem):
+    source = read_bytes(tmp_path, zip_container({"w": W}, {"0": bytes(8)}, stem=stem))
+    assert list(source.tensors) == ["w"]
 
 
 @pytest.mark.parametrize("name", FOREIGN)

@@ -198,6 +198,7 @@ SLOW_TO_HASH = Raw(b")" + b"2\x86" * 60)
 """A pair of the same pair, 60 levels deep: hashing it would never end."""
 
 
+@pytest.mark.parametrize("kind", ["zip", "legacy"])
 @pytest.mark.parametrize(
     ("root", "accepted"),
     [
@@ -215,8 +216,8 @@ SLOW_TO_HASH = Raw(b")" + b"2\x86" * 60)
     ],
     ids=str.split("deep self loop key add frozen memo bytes4 bytes8 dictkey marks"),
 )
-def test_structures_that_exhaust_naive_readers(tmp_path, root, accepted):
-    (tmp_path / "w.pth").write_bytes(zip_container(root, {"0": bytes(16)}))
+def test_structures_that_exhaust_naive_readers(tmp_path, kind, root, accepted):
+    (tmp_path / "w.pth").write_bytes(container(kind, root, {"0": bytes(16)}))
     start = time.perf_counter()
     if accepted:
         assert list(read(tmp_path / "w.pth").tensors) == ["w"]
@@ -224,6 +225,63 @@ def test_structures_that_exhaust_naive_readers(tmp_path, root, accepted):
         with pytest.raises(FormatError):
             read(tmp_path / "w.pth")
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [Raw(b"]" + bytes(SLOW_TO_HASH) + b"a"), [[]], ("0",), "0", {"0": 0}, [0]],
+    ids=str.split("slow list tuple text dict number"),
+)
+def test_keys_of_legacy_storages_are_texts(tmp_path, keys):
+    start = time.perf_counter()
+    with pytest.raises(FormatError, match="no text"):
+        read_bytes(tmp_path, legacy_container({"w": view((4,))}, {"0": bytes(16)}, keys=keys))
+    assert time.perf_counter() - start < 5
+
+
+LONG = 300_000
+
+
+def repeated(function, argument, times=300):
+    """Calls a name with one memoised argument, again and again."""
+    again = b"h\x01h\x02R0"
+    head = bytes(function) + b"q\x010" + emit(argument) + b"\x85q\x020"
+    return Raw(head + again * times + b"N")
+
+
+AMPLIFIERS = {
+    "size": (named("torch", "Size"), [1] * 33, "over 32"),
+    "size of bytes": (named("torch", "Size"), Raw(b"B\xe0\x93\4\0" + bytes(LONG)), "unreadable"),
+    "size of texts": (named("torch", "Size"), ["1"], "natural"),
+    "dict": (named("collections", "OrderedDict"), dict.fromkeys(range(LONG)), "over and over"),
+    "set": (named("builtins", "set"), list(range(LONG)), "over and over"),
+    "set of bytes": (named("builtins", "set"), Raw(b"B\xe0\x93\4\0" + bytes(LONG)), "over and"),
+    "text": (named("builtins", "bytes"), "x" * LONG, "over and over"),
+    "device": (named("torch", "device"), "x" * LONG, "over and over"),
+}
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy"])
+@pytest.mark.parametrize("name", AMPLIFIERS)
+def test_calls_that_multiply_a_memoised_value_are_refused(tmp_path, kind, name):
+    function, argument, words = AMPLIFIERS[name]
+    root = {"w": view((4,)), "much": repeated(function, argument)}
+    with pytest.raises(FormatError, match=words):
+        read_bytes(tmp_path, container(kind, root, {"0": bytes(16)}))
+
+
+def test_calls_with_many_memoised_arguments_are_refused(tmp_path):
+    """Each call unpacks its arguments, even where it drops them."""
+    head = bytes(named("torch._utils", "_rebuild_parameter")) + b"q\x010"
+    arguments = emit((view((4,)), *[0] * LONG)) + b"q\x020"
+    root = {"w": view((4,)), "much": Raw(head + arguments + b"h\x01h\x02R0" * 300 + b"N")}
+    with pytest.raises(FormatError, match="over and over"):
+        read_bytes(tmp_path, zip_container(root, {"0": bytes(16)}))
+
+
+def test_a_large_set_written_out_is_no_attack(tmp_path):
+    root = {"w": view((4,)), "seen": call(named("builtins", "set"), list(range(LONG)))}
+    assert list(read_bytes(tmp_path, zip_container(root, {"0": bytes(16)})).tensors) == ["w"]
 
 
 def with_declared_size(data, size):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jgaprune.converters.formats import FormatError, read, write_pth, write_safetensors
+from jgaprune.converters.formats.torch_pickle import _EXTENSION_DTYPES
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")
@@ -143,7 +144,7 @@ def test_program_archives_are_refused(tmp_path):
 def arrays():
     values = np.random.default_rng(0).standard_normal((3, 4))
     types = [np.float64, np.float32, np.float16, np.int8, np.uint16, np.bool_]
-    extension = [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn]
+    extension = [getattr(ml_dtypes, name) for name in _EXTENSION_DTYPES]
     named = {np.dtype(kind).name: values.astype(kind) for kind in [*types, *extension]}
     return named | {"scalar": np.array(2.5, np.float32), "transposed": values.T}
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,13 +39,28 @@ def test_same_key_same_inputs_other_key_other_inputs(key):
 
 
 def test_pixels_stay_in_the_range_of_real_images(key):
-    from dataclasses import replace
-
     preprocessing = Preprocessing(mean=(0.4, 0.5), std=(0.1, 0.2))
     model = MODEL._replace(spec=replace(MODEL.spec, preprocessing=preprocessing))
     inputs = np.asarray(synthesize(model, key, 4, Synthesis(steps=5)))
     low, high = np.array([-4.0, -2.5]), np.array([6.0, 2.5])
     assert np.all(inputs >= low - 1e-5) and np.all(inputs <= high + 1e-5)
+
+
+@pytest.mark.parametrize(
+    "preprocessing, low, high",
+    [
+        (Preprocessing(mean=(100.0,), std=(50.0,), scale=1.0), -2.0, 3.1),
+        (Preprocessing(std=(0.5,)), 0.0, 2.0),
+        (Preprocessing(mean=(0.25,)), -0.25, 0.75),
+    ],
+    ids=["0..255", "no mean", "no std"],
+)
+def test_the_range_follows_the_preprocessing(key, preprocessing, low, high):
+    model = MODEL._replace(spec=replace(MODEL.spec, preprocessing=preprocessing))
+    inputs = np.asarray(synthesize(model, key, 4, Synthesis(steps=2)))
+    assert inputs.shape == (4, 8, 8, 2)
+    assert inputs.min() == pytest.approx(low, abs=1e-5)
+    assert inputs.max() == pytest.approx(high, abs=1e-5) or inputs.max() < high
 
 
 def test_a_model_without_norms_is_refused_with_what_to_do(key):

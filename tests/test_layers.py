@@ -58,7 +58,7 @@ def part_of(path: Path) -> str:
 
 def our_parts(names: set[str]) -> set[str]:
     parts = {name.split(".")[1] for name in names if name.startswith("jgaprune.")}
-    return {part for part in parts if part in LEVEL}
+    return parts & {module.stem for module in (ROOT / "jgaprune").iterdir()} - {"assets"}
 
 
 CORE = [path for path in modules("jgaprune") if part_of(path) not in ("__init__", "assets")]

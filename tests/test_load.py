@@ -8,7 +8,7 @@ import pytest
 from data_paths import requires_shared
 from golden import NAMES, golden, relative_error
 
-from jgaprune.converters import ConversionError, guess, list_models, load
+from jgaprune.converters import ConversionError, assumed_arguments, guess, list_models, load
 from jgaprune.converters.formats import write_npz, write_safetensors
 from jgaprune.model import Preprocessing
 
@@ -93,6 +93,19 @@ def test_wrapper_prefixes_are_removed_but_remembered(prefix, digits, tmp_path):
     assert dict(wrapped.spec.tensors)["linear.bias"].name == prefix + "linear.bias"
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("fc.kernel", "fc.weight"), ("a/w", "a.w"), ("norm.scale", "norm.kernel", "norm.weight")],
+)
+def test_no_tensor_vanishes_when_names_clash(names, tmp_path):
+    for order in (names, names[::-1]):
+        tensors = {name: np.full((3, 3), i, np.float32) for i, name in enumerate(order)}
+        write_npz(tmp_path / "w.npz", tensors)
+        for arch in ("auto", "mlp"):
+            with pytest.raises(ConversionError, match=" and ".join(order)):
+                load(arch, tmp_path / "w.npz")
+
+
 def test_a_prefix_of_some_names_only_is_a_fault(digits, tmp_path):
     digits["module.linear.bias"] = digits.pop("linear.bias")
     with pytest.raises(ConversionError, match="missing .1.:\n  linear.bias .10. .nearest in the"):
@@ -107,6 +120,22 @@ def test_other_floats_are_computed_in_float32(dtype, digits, tmp_path):
     assert dict(model.spec.tensors)["conv1.kernel"].dtype == np.dtype(dtype).name
     expected = cast["linear.weight"].astype(np.float32).T
     np.testing.assert_array_equal(model.params["linear.kernel"], expected)
+
+
+def test_weights_that_are_no_numbers_are_listed_together(digits, tmp_path):
+    digits["conv1.weight"].flat[:3] = [np.nan, np.inf, -np.inf]
+    digits["bn2.running_var"][5] = np.inf
+    with pytest.raises(ConversionError) as caught:
+        loaded(digits, tmp_path)
+    assert "3 of 288 values of conv1.weight are NaN or infinite" in str(caught.value)
+    assert "1 of 32 values of bn2.running_var are NaN or infinite" in str(caught.value)
+    assert str(tmp_path / "weights.safetensors") in str(caught.value)
+
+
+def test_numbers_beyond_float32_are_refused(digits, tmp_path):
+    digits["linear.bias"] = np.full(10, 1e39)
+    with pytest.raises(ConversionError, match="10 of 10 values of linear.bias"):
+        loaded(digits, tmp_path)
 
 
 def own_leaves(model):
@@ -207,6 +236,55 @@ def test_arguments_are_checked_together(digits, tmp_path):
         loaded(digits, tmp_path, "digits_cnn", width=3, num_classes="ten")
     assert "there is no 'width'. Nearest: widths." in str(caught.value)
     assert "num_classes must be a int such as 10, got 'ten'." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arch", "argument", "words"),
+    [
+        ("digits_cnn", {"num_classes": 0}, "num_classes must be a positive int, got 0"),
+        ("digits_cnn", {"num_classes": -1}, "must be a positive int, got -1"),
+        ("digits_cnn", {"widths": (8, 8, 8, 8, 0)}, "widths must be a tuple of positive ints"),
+        ("mlp", {"widths": (64, "8", 10)}, "widths must be a tuple of positive ints, got .64, '8'"),
+        ("mlp", {"input_shape": (5.0,)}, "input_shape must be a tuple of positive ints"),
+        ("mlp", {"input_shape": (True,)}, "input_shape must be a tuple of positive ints"),
+    ],
+)
+def test_sizes_must_be_positive(arch, argument, words, digits, tmp_path):
+    with pytest.raises(ConversionError, match=words):
+        loaded(digits, tmp_path, arch, **argument)
+
+
+@pytest.mark.parametrize("shape", [(0, 64), (10, 0), (0, 0)])
+def test_tensors_without_values_are_no_layers(shape, digits, tmp_path):
+    digits["linear.weight"] = np.ones(shape, np.float32)
+    with pytest.raises(ConversionError, match="no known architecture fits"):
+        guess(digits)
+    with pytest.raises(ConversionError, match="expected float .10, 64., got float32 .*0"):
+        loaded(digits, tmp_path, "digits_cnn")
+    with pytest.raises(ConversionError, match="0 missing, 1 unexpected|2 missing"):
+        loaded(
+            {"a.weight": np.ones((3, 2), "f4"), "b.weight": np.ones(shape, "f4")}, tmp_path, "mlp"
+        )
+
+
+def test_a_contradicting_argument_is_to_be_left_out(digits, tmp_path):
+    with pytest.raises(ConversionError, match='fits "digits_cnn" if you leave out: num_classes.$'):
+        loaded(digits, tmp_path, "digits_cnn", num_classes=7)
+    write_npz(tmp_path / "w.npz", layers((8, 12), (3, 8), names="ab", bias=False))
+    with pytest.raises(ConversionError, match='fits "mlp" if you leave out: bias.$'):
+        load("mlp", tmp_path / "w.npz", bias=True, activation="tanh")
+
+
+def test_arguments_that_no_file_tells_are_named(tmp_path):
+    """Files of networks that differ in them look the same."""
+    write_npz(tmp_path / "w.npz", layers((8, 12), (3, 8), names="ab"))
+    _, config = guess(layers((8, 12), (3, 8), names="ab"))
+    other = {"activation": "tanh", "input_shape": (2, 2, 3)}
+    assert set(assumed_arguments("mlp")) == set(other) < set(config)
+    assert dict(load("mlp", tmp_path / "w.npz", **other).spec.config) == config | other
+    assert assumed_arguments("digits_cnn") == ()
+    with pytest.raises(ConversionError, match="unknown architecture"):
+        assumed_arguments("auto")
 
 
 def test_given_arguments_that_contradict_the_file_are_faults(digits, tmp_path):

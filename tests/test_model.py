@@ -122,7 +122,70 @@ def test_vmap_over_masks_equals_one_after_another(key):
         np.testing.assert_allclose(together[index], alone, rtol=1e-4, atol=1e-5)
 
 
+def test_biases_scales_embeddings_and_class_tokens_are_not_prunable():
+    shapes = {
+        "query": {"kernel": (4, 2, 2), "bias": (2, 2)},
+        "cls": (1, 1, 4),
+        "pos_embedding": (3, 4),
+        "scale": (2, 2),
+    }
+    params = jax.tree.map(jnp.ones, shapes, is_leaf=lambda shape: isinstance(shape, tuple))
+    model = Model.from_fn(lambda p, x: x @ p["query"]["kernel"][:, 0], params, (4,))
+    assert model.spec.prunable == ("query.kernel",)
+
+
+class TrainableNet(nn.Module):
+    """Trains unless told otherwise, as Flax's own examples do."""
+
+    @nn.compact
+    def __call__(self, x, train=True):
+        x = nn.BatchNorm(use_running_average=not train, name="bn")(x)
+        return nn.Dense(3, name="linear")(x)
+
+
+def test_a_linen_module_may_be_told_to_evaluate():
+    module, inputs = TrainableNet(), jnp.arange(12.0).reshape(3, 4)
+    variables = module.init(jax.random.key(0), inputs)
+    with pytest.raises(ValueError, match="training mode.*call=lambda"):
+        Model.from_linen(module, variables, (4,))
+    model = Model.from_linen(
+        module, variables, (4,), call=lambda module, inputs: module(inputs, train=False)
+    )
+    expected = module.apply(variables, inputs, train=False)
+    assert np.allclose(model.apply(model.params, model.buffers, inputs), expected)
+    assert model.spec.norms == ("bn",)
+
+
+class Block(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.BatchNorm(use_running_average=True, name="bn")(x)
+        return nn.Dense(3, name="linear")(x)
+
+
+class SharedNet(nnx.Module):
+    """Calls one batch-norm layer twice."""
+
+    def __init__(self, rngs):
+        self.bn, self.linear = nnx.BatchNorm(4, rngs=rngs), nnx.Linear(4, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.linear(self.bn(jnp.sin(self.bn(x))))
+
+
+def test_norms_that_cannot_be_told_apart_are_refused():
+    module = nn.remat(Block)()
+    variables = module.init(jax.random.key(0), jnp.ones((2, 4)))
+    with pytest.raises(ValueError, match="lifted transformation"):
+        Model.from_linen(module, variables, (4,))
+    with pytest.raises(ValueError, match="more than once.*bn"):
+        Model.from_nnx(SharedNet(nnx.Rngs(0)), (4,))
+
+
 def test_unusable_networks_are_explained():
+    with pytest.raises(ValueError, match="same dotted name"):
+        clash = {"a.b": jnp.ones((3, 2)), "a": {"b": jnp.ones((3, 2))}}
+        Model.from_fn(lambda p, x: x @ p["a.b"], clash, (3,))
     with pytest.raises(ValueError, match=r"logits of shape \[N, C\]"):
         Model.from_fn(lambda p, x: (x @ p["w"]).sum(), {"w": jnp.ones((3, 2))}, (3,))
     with pytest.raises(ValueError, match="no prunable weight"):

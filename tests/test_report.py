@@ -353,7 +353,7 @@ def test_accuracy_compiles_once(report):
 
 
 def test_accuracy_needs_a_label_per_input(model):
-    with pytest.raises(ValueError, match="got 2 inputs and 1 labels"):
+    with pytest.raises(ValueError, match="got 2 inputs and labels of shape"):
         accuracy(model, model.params, model.buffers, np.zeros((2, 8, 8, 1)), np.zeros(1))
 
 

@@ -174,15 +174,6 @@ def test_equal_spaces_share_one_compiled_program(model, key):
     assert kept._cache_size() == 1
 
 
-def test_operators_keep_float32_under_strict_promotion(model, key):
-    space = scores(model, SPARSITY)
-    with jax.numpy_dtype_promotion("strict"):
-        genome = space.sample(key)
-        child = space.mutate(key, space.cross(key, genome, genome), jnp.float32(0.5))
-        seeded = space.encode(space.decode(child))
-    assert genome.dtype == child.dtype == seeded.dtype == jnp.float32
-
-
 @pytest.mark.parametrize("sparsity", [0.0, 1.0, -0.1, 50.0])
 def test_a_sparsity_outside_the_range_is_refused(model, sparsity):
     with pytest.raises(ValueError, match="sparsity"):

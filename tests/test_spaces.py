@@ -41,6 +41,16 @@ def test_extreme_genomes_keep_the_budget(case, value, key):
 
 
 @EVERY_SPACE
+def test_operators_keep_their_types_under_strict_promotion(case, key):
+    with jax.numpy_dtype_promotion("strict"):
+        genome = case.space.sample(key)
+        crossed = case.space.cross(key, genome, case.space.sample(jax.random.key(1)))
+        child = case.space.mutate(key, crossed, jnp.float32(0.3))
+        encoded = case.space.encode(case.space.decode(child))
+    assert genome.dtype == child.dtype == encoded.dtype
+
+
+@EVERY_SPACE
 def test_strength_zero_changes_nothing(case, key):
     genome = case.space.sample(key)
     assert trees_equal(case.space.mutate(key, genome, jnp.float32(0.0)), genome)

@@ -112,7 +112,8 @@ def detect(data: bytes, suffix: str) -> str:
 def _detect_zip(data: bytes) -> str:
     names = open_archive(data).namelist()
     last_parts = {name.rsplit("/", 1)[-1] for name in names}
-    folders = {part for name in names for part in name.split("/")[:-1]}
+    # The outermost folder is called like the file, so it may be any word.
+    folders = {part for name in names for part in name.split("/")[1:-1]}
     if "constants.pkl" in last_parts or ("code" in folders and "data.pkl" in last_parts):
         raise FormatError(
             "is a TorchScript archive, which contains code. In PyTorch: "

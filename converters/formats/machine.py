@@ -15,6 +15,10 @@ MAX_PICKLE_BYTES = 2**25
 """A pickle holds names and shapes, no weights: 32 MiB is far above the largest models."""
 
 
+FREE_ITEMS = 2**16
+"""What constructors may copy beyond one item for each byte of the file."""
+
+
 class Constructor(NamedTuple):
     """A harmless function of ours that stands for a name in the file."""
 
@@ -44,6 +48,7 @@ class Machine:
     stack: list[Any] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
+    num_copied: int = 0
 
     def take(self, count: int) -> bytes:
         """Return the next `count` bytes; the check comes before any copy."""
@@ -74,6 +79,25 @@ class Machine:
         items = self.stack[start:]
         del self.stack[start:]
         return items
+
+    def charge(self, arguments: tuple[Any, ...]) -> None:
+        """Count what a `Constructor` may copy, and refuse more than a file can spell out.
+
+        A memoised argument costs the file two bytes each time, however long it is.
+        """
+        self._count(len(arguments))
+        self._count(sum(len(value) for value in arguments if type(value) in _SIZED))
+
+    def _count(self, num_items: int) -> None:
+        self.num_copied += num_items
+        if self.num_copied > FREE_ITEMS + self.end:
+            raise FormatError(
+                "has a pickle that copies its values over and over. It is damaged or was made to "
+                "exhaust memory: save a plain state_dict instead"
+            )
+
+
+_SIZED = (str, bytes, tuple, list, dict, set, frozenset)
 
 
 def check_key(key: Any) -> Any:

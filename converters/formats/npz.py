@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 
 from jgaprune.converters.formats.archive import open_archive, read_entry
 from jgaprune.converters.formats.errors import FormatError
-from jgaprune.converters.formats.writing import checked_arrays, replace_file
+from jgaprune.converters.formats.writing import checked_arrays, is_numpy_number, replace_file
 
 _FIRST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -60,7 +60,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
       FormatError: if a name or an array can't be stored, or writing fails.
     """
     checked = checked_arrays(arrays)
-    foreign = {str(array.dtype) for array in checked.values() if array.dtype.kind not in "biufc"}
+    foreign = {str(array.dtype) for array in checked.values() if not is_numpy_number(array.dtype)}
     if foreign:
         raise FormatError(
             f".npz can't store {', '.join(sorted(foreign))}; write a .safetensors file, or "

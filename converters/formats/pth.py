@@ -99,8 +99,15 @@ def _read_legacy(data: bytes) -> _Contents:
     _system, position = load(data, HOOKS, position)
     root, position = load(data, HOOKS._replace(persistent_load=persistent_load), position)
     keys, position = load(data, HOOKS, position)
-    ranges = _legacy_ranges(data, position, [seen[key] for key in keys])
+    ranges = _legacy_ranges(data, position, [seen[key] for key in _storage_keys(keys)])
     return _Contents(root, lambda storage: memoryview(data)[ranges[storage.key]], False)
+
+
+def _storage_keys(keys: Any) -> list[str]:
+    """The keys if they are texts; hashing anything else from a file might never end."""
+    if type(keys) is not list or not all(type(key) is str for key in keys):
+        raise FormatError(f"lists its storages by something that is no text. {SAVE_AGAIN}")
+    return keys
 
 
 def _legacy_ranges(data: bytes, position: int, storages: list[StorageRef]) -> dict[str, slice]:

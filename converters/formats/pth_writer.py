@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jgaprune.converters.formats.errors import FormatError
-from jgaprune.converters.formats.writing import checked_arrays, replace_file
+from jgaprune.converters.formats.writing import checked_arrays, is_numpy_number, replace_file
 
 
 def torch_available() -> bool:
@@ -41,7 +41,7 @@ def write_pth(path: str | os.PathLike[str], tensors: Mapping[str, Any]) -> None:
 
 def _to_tensor(torch: Any, array: np.ndarray) -> Any:
     """NumPy has no bfloat16 or float8 that torch knows, so their bits travel as integers."""
-    if array.dtype.kind != "V":
+    if is_numpy_number(array.dtype):
         return torch.from_numpy(array.copy())
     bits = array.view(f"i{array.dtype.itemsize}").copy()
     return torch.from_numpy(bits).view(getattr(torch, array.dtype.name))

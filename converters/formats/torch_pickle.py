@@ -125,6 +125,10 @@ def _dict(items: Any = ()) -> dict[Any, Any]:
     return {check_key(key): value for key, value in pairs}
 
 
+def _set(items: Any = ()) -> set[Any]:
+    return {check_key(item) for item in items}
+
+
 def _device(kind: Any, index: Any = None) -> str:
     parts = (kind,) if index is None else (kind, index)
     return ":".join(part if type(part) is str else str(int(part)) for part in parts)
@@ -177,10 +181,10 @@ _CONSTRUCTORS = {
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
     ("torch.nn.parameter", "Parameter"): _parameter,
-    ("torch", "Size"): tuple,
+    ("torch", "Size"): sizes,
     ("torch", "device"): _device,
-    ("builtins", "set"): lambda items=(): {check_key(item) for item in items},
-    ("__builtin__", "set"): lambda items=(): {check_key(item) for item in items},
+    ("builtins", "set"): _set,
+    ("__builtin__", "set"): _set,
     ("builtins", "bytes"): _latin_bytes,
     ("__builtin__", "bytes"): _latin_bytes,
     ("_codecs", "encode"): _latin_bytes,

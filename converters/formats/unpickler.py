@@ -153,6 +153,7 @@ def _reduce(machine: Machine) -> Any:
             f"has a pickle that calls a {type(function).__name__}; nothing was executed. "
             "Save a plain state_dict instead: torch.save(model.state_dict(), path)"
         )
+    machine.charge(arguments)
     return function.build(*arguments)
 
 

@@ -9,6 +9,9 @@ import numpy as np
 
 from jgaprune.converters.formats.errors import FormatError
 
+_BUILT_IN, _ADDED = 1, 2
+"""Values of `numpy.dtype.isbuiltin`: NumPy's own types, and those that packages add."""
+
 
 def checked_arrays(tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Return contiguous NumPy arrays of native byte order, 0-d ones as they are.
@@ -20,7 +23,7 @@ def checked_arrays(tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
     faults = [
         name
         for name, array in arrays.items()
-        if not (isinstance(name, str) and name) or array.dtype.kind in "OSUMm"
+        if not (isinstance(name, str) and name) or not _is_number(array.dtype)
     ]
     if faults:
         raise FormatError(
@@ -31,6 +34,17 @@ def checked_arrays(tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
         name: array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
         for name, array in arrays.items()
     }
+
+
+def is_numpy_number(dtype: np.dtype) -> bool:
+    """Whether a dtype is one of NumPy's own number types, not one of ml_dtypes.
+
+    The kind alone doesn't tell: that of `float8_e5m2` is the kind of floats.
+
+    >>> is_numpy_number(np.dtype("float16"))
+    True
+    """
+    return dtype.kind in "biufc" and np.dtype(dtype.type).isbuiltin == _BUILT_IN
 
 
 def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
@@ -61,6 +75,10 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
             f"{target}: can't be written ({error.strerror}). Choose an existing folder with "
             "space that you may write to"
         ) from error
+
+
+def _is_number(dtype: np.dtype) -> bool:
+    return is_numpy_number(dtype) or np.dtype(dtype.type).isbuiltin == _ADDED
 
 
 def _remove(path: str) -> None:

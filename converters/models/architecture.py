@@ -47,6 +47,7 @@ class Architecture(NamedTuple):
       is_likely: `shapes -> ` whether a file may hold this network: a glance at it, so that
         guessing doesn't build deep networks in vain.
       renamed: `shapes -> {our tensor name: the file's}` where names are the author's choice.
+      assumed: names of arguments that no file tells, so that `infer` only has defaults.
     """
 
     name: str
@@ -57,13 +58,16 @@ class Architecture(NamedTuple):
     flattened: Callable[[Config], dict[str, tuple[int, int, int]]] = no_flatten
     is_likely: Callable[[Shapes], bool] = always
     renamed: Callable[[Shapes], dict[str, str]] = same_names
+    assumed: tuple[str, ...] = ()
 
 
 def rows_of(shapes: Shapes, name: str, default: int) -> int:
     """Outputs of the layer whose weight is `name`: its first axis in PyTorch's layout.
 
+    A weight without values tells nothing.
+
     >>> rows_of({"linear.weight": (100, 64)}, "linear.weight", 10)
     100
     """
     shape = shapes.get(name, ())
-    return shape[0] if shape else default
+    return shape[0] if min(shape, default=0) > 0 else default

@@ -2,7 +2,8 @@
 
 The k-th matrix named `*.weight` is layer k. Files list layers in the order of definition, but
 safetensors files sort names as text; so layers that differ in a number only are put in the
-order of that number, and an order in which widths don't match is not believed.
+order of that number, and an order in which widths don't match is not believed. No file tells
+the activation, or how images were flattened: relu and one vector are assumed.
 """
 
 import math
@@ -94,7 +95,8 @@ def _renamed(shapes: Shapes) -> dict[str, str]:
 
 def _layers(shapes: Shapes) -> list[str]:
     """Names of the weight matrices, first layer first."""
-    names = [n for n, shape in shapes.items() if len(shape) == 2 and n.endswith("weight")]
+    matrices = [n for n, shape in shapes.items() if len(shape) == 2 and n.endswith("weight")]
+    names = [name for name in matrices if min(shapes[name]) > 0]
     orders = (_by_number(names), sorted(names, key=natural_order), names)
     return next((order for order in orders if _widths_match(order, shapes)), names)
 
@@ -125,4 +127,5 @@ MLP = Architecture(
     preprocessing=Preprocessing(),
     flattened=_flattened,
     renamed=_renamed,
+    assumed=("activation", "input_shape"),
 )

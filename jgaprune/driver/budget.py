@@ -12,7 +12,7 @@ class Budget:
     Attributes:
       evaluations: candidates, generation 0 included; the default if nothing is limited.
       generations: generations after generation 0.
-      seconds: wall time of the search, without compilation.
+      seconds: wall time of the search; a search whose population changes also compiles in it.
     """
 
     evaluations: int | None = None

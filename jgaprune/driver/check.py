@@ -1,17 +1,22 @@
 """Checks a call of `prune` before anything is computed; all faults in one error."""
 
+from typing import Any
+
 import numpy as np
 
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.choices import (
     EVOLVERS,
-    LABELLED,
     OBJECTIVES,
     SPACES,
+    initial_population,
     unknown_name,
 )
+from jgaprune.inputs.images import label_faults
 from jgaprune.masks import kept_for
 from jgaprune.model import Model
+from jgaprune.report import LABELLED_OBJECTIVES
+from jgaprune.saliency import minimum_per_layer
 
 
 def check_call(
@@ -26,6 +31,7 @@ def check_call(
     population: int | None,
     chunk: object,
     budget: Budget,
+    evaluation_data: object,
 ) -> None:
     """Raises one ValueError that names every fault.
 
@@ -37,12 +43,12 @@ def check_call(
         unknown_name("objective", objective, OBJECTIVES),
         unknown_name("evolver", evolver, EVOLVERS),
         _sparsity_fault(sparsity, model),
-        _inputs_fault(inputs, model),
+        None if inputs is None else _inputs_fault("inputs", inputs, model),
         _labels_fault(labels, inputs, objective),
+        *_evaluation_faults(evaluation_data, model),
         *budget.faults(),
+        _population_fault(evolver, population, budget, model),
     ]
-    if population is not None and population < 2:
-        faults.append(f"population must be at least 2, got {population}")
     if chunk != "auto" and (not isinstance(chunk, int) or chunk < 1):
         faults.append(f"chunk must be 'auto' or a whole number from 1 up, got {chunk!r}")
     found = [fault for fault in faults if fault]
@@ -52,35 +58,64 @@ def check_call(
 
 def _sparsity_fault(sparsity: float, model: Model) -> str | None:
     try:
-        kept_for(sparsity, model.layout.num_weights)
+        minimum_per_layer(model.layout, kept_for(sparsity, model.layout.num_weights))
     except ValueError as error:
         return str(error).rstrip(".")
     return None
 
 
-def _inputs_fault(inputs: object, model: Model) -> str | None:
-    if inputs is None:
-        return None
+def _population_fault(
+    evolver: object, population: int | None, budget: Budget, model: Model
+) -> str | None:
+    if population is None and not isinstance(evolver, str):
+        return "an evolver of your own needs population=..., the size of generation 0"
+    if population is not None and population < 2:
+        return f"population must be at least 2, got {population}"
+    size = initial_population(evolver, population, budget.evaluations, model)  # type: ignore[arg-type]
+    if budget.evaluations is not None and 0 < budget.evaluations < size:
+        return (
+            f"{budget.evaluations} evaluations do not pay for generation 0 of {size} candidates; "
+            "raise evaluations or pass a smaller population"
+        )
+    return None
+
+
+def _evaluation_faults(data: Any, model: Model) -> list[str | None]:
+    if data is None:
+        return []
+    try:
+        inputs, labels = data
+    except (TypeError, ValueError):
+        return ["evaluation_data must be a pair (inputs, labels)"]
+    labels = np.asarray(labels)
+    faults = label_faults(labels, len(inputs), model.spec)
+    return [
+        _inputs_fault("inputs of evaluation_data", inputs, model),
+        *(f"evaluation_data: {fault.rstrip('.')}" for fault in faults),
+    ]
+
+
+def _inputs_fault(what: str, inputs: object, model: Model) -> str | None:
     array = np.asarray(inputs)
     expected = model.spec.input_shape
     if array.ndim != len(expected) + 1 or array.shape[1:] != expected or not len(array):
         return (
-            f"inputs must have shape [N, {', '.join(map(str, expected))}], got {list(array.shape)}"
+            f"{what} must have shape [N, {', '.join(map(str, expected))}], got {list(array.shape)}"
         )
     if not np.issubdtype(array.dtype, np.floating) and array.dtype.name != "bfloat16":
         return (
-            f"inputs must be preprocessed floats, got {array.dtype}; "
-            "jgaprune.inputs.files.prepare turns uint8 images into model inputs"
+            f"{what} must be preprocessed floats, got {array.dtype}; "
+            "jgaprune.inputs.prepare(images, model.spec) makes them of uint8 images"
         )
     if not np.isfinite(array.astype(np.float32)).all():
-        return "inputs hold NaN or infinite values; remove those examples"
+        return f"{what} hold NaN or infinite values; remove those examples"
     return None
 
 
 def _labels_fault(labels: object, inputs: object, objective: object) -> str | None:
-    if objective in LABELLED and (labels is None or inputs is None):
+    if objective in LABELLED_OBJECTIVES and (labels is None or inputs is None):
         return f"objective {objective} needs inputs and labels; label-free ones need neither"
-    if labels is not None and objective not in LABELLED:
+    if labels is not None and objective not in LABELLED_OBJECTIVES:
         return (
             f"labels were given, but objective {objective} does not use them; pass "
             "evaluation_data=(inputs, labels) to measure accuracy in the report"

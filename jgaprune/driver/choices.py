@@ -1,11 +1,7 @@
-"""The names that the driver and the command line understand, and what each stands for.
-
-The core has no registries: names exist here only, at the edge.
-"""
+"""The names that `prune` and the command line understand, and what each stands for."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
 
 from jgaprune import evolvers, objectives, saliency, spaces
 from jgaprune.masks import kept_for
@@ -15,7 +11,6 @@ from jgaprune.types import Array, Evolver, MaskSpace, Objective, Repair
 SPACES = ("offsets", "weights", "scores")
 OBJECTIVES = ("logit_cosine", "logit_mse", "kl", "agreement", "accuracy", "cross_entropy")
 EVOLVERS = ("genetic", "paper1", "paper2", "paper3", "paper4", "paper5", "evosax:NAME")
-LABELLED = ("accuracy", "cross_entropy")
 _IN_UNIT = ("accuracy", "agreement")
 SALIENCIES = {
     "magnitude": saliency.magnitude,
@@ -25,16 +20,7 @@ SALIENCIES = {
 }
 """The one-shot baselines, which are also the seeds of generation 0."""
 
-DEFAULT_POPULATION = 16
-_STRENGTH = {"offsets": (0.1, 1.0), "weights": (0.005, 0.5), "scores": (1e-4, 0.02)}
-"""Mutation strength of the genetic evolver: the spaces' units differ."""
-
-
-class EvolverChoice(NamedTuple):
-    """An evolver and the size of its generation 0."""
-
-    evolver: Evolver
-    population: int
+_DEFAULT_POPULATION = 16
 
 
 def choose_space(space: str | MaskSpace, model: Model, sparsity: float) -> MaskSpace:
@@ -57,10 +43,10 @@ def choose_objective(
     labels: Array | None,
     repair: Repair | None,
 ) -> Objective:
-    """An objective by name, on the repair's inputs where there is one."""
+    """An objective by name; on the repair's own inputs it costs no forward pass of its own."""
     if not isinstance(objective, str):
         return objective
-    own_inputs = inputs if repair is None else None
+    own_inputs = None if repair is not None and repair.inputs is inputs else inputs
     if labels is not None:
         build = objectives.accuracy if objective == "accuracy" else objectives.cross_entropy
         return build(model, labels, inputs=own_inputs, repair=repair)
@@ -74,39 +60,54 @@ def choose_objective(
 
 
 def choose_evolver(
-    evolver: str | Evolver, space: MaskSpace, names: tuple[str, str], population: int, model: Model
-) -> EvolverChoice:
+    evolver: str | Evolver,
+    space: MaskSpace,
+    objective_name: str,
+    population: int | None,
+    model: Model,
+) -> Evolver:
     """An evolver by name.
 
     Args:
       evolver: its name, or an evolver.
       space: the space it searches.
-      names: of the space and of the objective, "custom" where they are not named.
-      population: candidates per generation; 0 for the default.
-      model: decides the paper's schedule: "cifar10" for colour images, "mnist" otherwise.
+      objective_name: "custom" for one without a name.
+      population: candidates per generation; None for the paper's schedule.
+      model: decides which schedule.
     """
-    space_name, objective_name = names
     if not isinstance(evolver, str):
-        return EvolverChoice(evolver, population or DEFAULT_POPULATION)
+        return evolver
     if evolver.startswith("paper"):
-        quality = evolvers.complement if objective_name in _IN_UNIT else evolvers.reciprocal
-        schedule = evolvers.schedule_named(
-            "cifar10" if model.spec.input_shape[-1] == 3 else "mnist"
-        )
-        if population:
+        schedule = _schedule(model)
+        if population is not None:
             stages = tuple((mean, population, rate) for mean, _, rate in schedule.stages)
             schedule = replace(schedule, stages=stages)
-        built = evolvers.paper(space, strategy=int(evolver[-1]), schedule=schedule, quality=quality)
-        return EvolverChoice(built, evolvers.initial_population(schedule))
-    population = population or DEFAULT_POPULATION
+        quality = evolvers.complement if objective_name in _IN_UNIT else evolvers.reciprocal
+        return evolvers.paper(space, strategy=int(evolver[-1]), schedule=schedule, quality=quality)
+    population = population or _DEFAULT_POPULATION
     if evolver.startswith("evosax:"):
         algorithm = evolvers.evosax_algorithm(evolver.partition(":")[2])
-        built = evolvers.from_evosax(algorithm, space, population=population)
-        return EvolverChoice(built, population)
-    strength = _STRENGTH.get(space_name, (0.02, 0.5))
-    return EvolverChoice(
-        evolvers.genetic(space, population=population, strength=strength), population
-    )
+        return evolvers.from_evosax(algorithm, space, population=population)
+    return evolvers.genetic(space, population=population)
+
+
+def initial_population(
+    evolver: str | Evolver, population: int | None, evaluations: int | None, model: Model
+) -> int:
+    """The size of generation 0: as asked for, or the evolver's default.
+
+    A small budget makes the default smaller, but not the paper's.
+    """
+    if population is not None:
+        return population
+    if isinstance(evolver, str) and evolver.startswith("paper"):
+        return evolvers.initial_population(_schedule(model))
+    return min(_DEFAULT_POPULATION, max(2, evaluations or _DEFAULT_POPULATION))
+
+
+def _schedule(model: Model) -> evolvers.Schedule:
+    """The paper's schedule: CIFAR-10's for colour images, MNIST's for everything else."""
+    return evolvers.schedule_named("cifar10" if model.spec.input_shape[-1] == 3 else "mnist")
 
 
 def unknown_name(what: str, name: object, known: tuple[str, ...]) -> str | None:

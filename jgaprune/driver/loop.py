@@ -86,21 +86,21 @@ def _go_on(
     on_record: OnRecord,
     started: float,
 ) -> None:
-    block, children = 1, done.evaluations
+    block = 1
     while not budget.out_of_time(time.perf_counter() - started):
+        children = search.children(state)
         left = budget.generations_left(done.generation, done.evaluations, children)
         if left == 0:
             return
         block_started = time.perf_counter()
         evaluated = done.evaluations
-        block = min(block, left)
+        block = 1 if search.staged else min(block, left)
         state, records = search.run(state, block)
         jax.block_until_ready(records)
         done.genome, done.failures = _copy(state.best.genome), int(state.failures)
         _extend(done, records)
         seconds = time.perf_counter() - block_started
         done.generation += block
-        children = (done.evaluations - evaluated) // block
         on_record(_progress(done, left, block, (done.evaluations - evaluated) / seconds))
         curve.add(done)
         block = max(1, min(2 * block, int(_BLOCK_SECONDS * block / seconds)))

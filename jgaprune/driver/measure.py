@@ -78,13 +78,9 @@ def measure_baselines(judge: Judge, masks: dict[str, Masks]) -> dict[str, Baseli
     }
 
 
+@jax.jit
 def repaired(model: Model, repair: Repair | None, masks: Masks) -> tuple[Params, Buffers]:
     """Masked parameters and the buffers that go with them, repaired if asked."""
-    return _repaired(model, repair, masks)
-
-
-@jax.jit
-def _repaired(model: Model, repair: Repair | None, masks: Masks) -> tuple[Params, Buffers]:
     params = apply_masks(model.params, masks)
     if repair is None:
         return params, model.buffers

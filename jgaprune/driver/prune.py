@@ -5,6 +5,7 @@ import numpy as np
 
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.check import check_call
+from jgaprune.driver.choices import initial_population
 from jgaprune.driver.loop import Progression, run_search
 from jgaprune.driver.measure import (
     EvaluationData,
@@ -18,15 +19,15 @@ from jgaprune.driver.stopwatch import Stopwatch
 from jgaprune.driver.wiring import (
     Choices,
     build_ready,
-    fitting_population,
     make_inputs,
     make_judge,
     make_repair,
     repair_name,
+    split_key,
 )
 from jgaprune.model import Model
 from jgaprune.report import Baseline, Report
-from jgaprune.types import Array, Evolver, Key, MaskSpace, Objective, Repair
+from jgaprune.types import Array, Evolver, Genome, Key, Masks, MaskSpace, Objective, Repair
 
 
 def prune(
@@ -54,7 +55,8 @@ def prune(
 
     Args:
       model: the dense network.
-      sparsity: fraction of the prunable weights to remove, in (0, 1); met to the weight.
+      sparsity: fraction of the prunable weights to remove, in (0, 1); met to the weight, but
+        for the space "scores", which rounds it in every tensor as the paper does.
       inputs: unlabelled model inputs `[N, ...]`, preprocessed; by default 256 are synthesised
         from the model's batch-norm statistics, or drawn as noise where it has none.
       supplement: whether synthesised inputs join the given ones where the model has batch-norm
@@ -65,17 +67,18 @@ def prune(
       space: "offsets", "weights", "scores", or a `MaskSpace`.
       objective: "logit_cosine", "logit_mse", "kl", "agreement", "accuracy", "cross_entropy", or
         an `Objective`.
-      evolver: "genetic", "paper1" to "paper5", "evosax:NAME", or an `Evolver` (then also pass
-        `population`, the size of its generation 0).
+      evolver: "genetic", "paper1" to "paper5", "evosax:NAME", or an `Evolver`.
       repair: whether the batch-norm statistics are corrected, in every evaluation and in the
         result; or a `Repair`.
       seeds: whether the one-shot masks are put into generation 0, so that the result is never
-        worse than the best of them; the paper's evolvers are never seeded.
+        worse than the best of them where the space can express them; the paper's evolvers are
+        never seeded.
       evaluations: budget in candidates, generation 0 included; 400 by default.
       generations: budget in generations.
       seconds: budget in seconds of search.
-      population: candidates per generation; 16 by default, the paper's schedule for its evolvers.
-      key: seed or PRNG key; same key, same machine, same masks.
+      population: candidates per generation; 16 by default, the paper's schedule for its
+        evolvers; the size of generation 0 for an evolver of your own.
+      key: a whole number or a PRNG key; same key, same machine, same masks.
       chunk: candidates per vmapped forward pass, "auto" for what fits the device.
       evaluation_data: `(inputs, labels)` that only the report sees, never the search.
       on_record: called with a `Progress` between blocks of generations.
@@ -88,8 +91,8 @@ def prune(
       KeyboardInterrupt: before there was anything to return; later ones end the search early
         and the report says so.
     """
-    watch = Stopwatch()
-    budget = Budget(evaluations, generations, seconds)
+    watch, tell = Stopwatch(), on_record or ignore
+    budget = Budget(evaluations, generations, seconds).resolved()
     check_call(
         model,
         sparsity=sparsity,
@@ -101,18 +104,19 @@ def prune(
         population=population,
         chunk=chunk,
         budget=budget,
+        evaluation_data=evaluation_data,
     )
-    budget, tell = budget.resolved(), on_record or ignore
-    choices = Choices(space, objective, evolver)
-    root = jax.random.key(key) if isinstance(key, int) else key
-    input_key, score_key, search_key = jax.random.split(root, 3)
+    choices = Choices(space, objective, evolver).as_pytrees()
+    keys = split_key(key)
 
     tell(Progress("inputs"))
     shown, origin, warnings = make_inputs(
-        model, inputs, input_key, supplement=supplement and labels is None
+        model, inputs, repair, keys.inputs, supplement=supplement and labels is None
     )
     used_repair = make_repair(model, shown, repair)
-    judge = make_judge(model, objective, shown, labels, used_repair, score_key, evaluation_data)
+    judge = make_judge(
+        model, choices.objective, shown, labels, used_repair, keys.scores, evaluation_data
+    )
     watch.lap("inputs")
 
     tell(Progress("baselines"))
@@ -121,17 +125,21 @@ def prune(
     watch.lap("baselines")
 
     tell(Progress("compile"))
+    initial = initial_population(evolver, population, budget.evaluations, model)
     ready = build_ready(
         judge,
         sparsity=sparsity,
         choices=choices,
-        population=fitting_population(population, budget),
+        population=population,
+        initial=initial,
         seeds=one_shot if seeds else {},
+        fitness={name: float(one.repaired.fitness or 0) for name, one in baselines.items()},
         chunk=chunk,
+        key=keys.search,
     )
     watch.lap("compile")
 
-    done = run_search(ready.search, search_key, budget, _accuracy_of(judge, ready.space), tell)
+    done = run_search(ready.search, keys.search, budget, _accuracy_of(judge, ready.space), tell)
     settings: dict[str, object] = {
         "sparsity": sparsity,
         "inputs": origin,
@@ -142,15 +150,21 @@ def prune(
         "evaluations": budget.evaluations,
         "generations": budget.generations,
         "seconds": budget.seconds,
-        "population": ready.population,
-        "key": jax.random.key_data(root).tolist(),
+        "population": initial,
+        "key": jax.random.key_data(keys.root).tolist(),
         "chunk": ready.chunk,
     }
+    warnings += ready.warnings
     return _report(judge, sparsity, ready.space, done, baselines, settings, warnings, watch)
 
 
 def _accuracy_of(judge: Judge, space: MaskSpace):
-    return lambda genome: judge.accuracy(space.decode(genome))
+    return lambda genome: judge.accuracy(_decode(space, genome))
+
+
+@jax.jit
+def _decode(space: MaskSpace, genome: Genome) -> Masks:
+    return space.decode(genome)
 
 
 def _report(
@@ -163,7 +177,7 @@ def _report(
     warnings: tuple[str, ...],
     watch: Stopwatch,
 ) -> Report:
-    masks = space.decode(done.genome)
+    masks = _decode(space, done.genome)
     params, buffers = repaired(judge.model, judge.repair, masks)
     dense, pruned = judge.dense_accuracy(), judge.accuracy(masks)
     if done.failures:

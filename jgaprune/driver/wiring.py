@@ -1,20 +1,15 @@
 """What `prune` does by default with what it is not told: inputs, repair, judge, search."""
 
+import operator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgaprune.driver.budget import Budget
-from jgaprune.driver.choices import (
-    DEFAULT_POPULATION,
-    choose_evolver,
-    choose_objective,
-    choose_space,
-)
+from jgaprune.driver.choices import choose_evolver, choose_objective, choose_space
 from jgaprune.driver.measure import EvaluationData, Judge
-from jgaprune.engine import Search, auto_chunk, build_search
+from jgaprune.engine import Search, as_pytree, auto_chunk, build_search
 from jgaprune.inputs import gaussian_noise, synthesize
 from jgaprune.model import Model
 from jgaprune.repair import batch_norm_delta
@@ -31,6 +26,10 @@ class Choices(NamedTuple):
     objective: str | Objective
     evolver: str | Evolver
 
+    def as_pytrees(self) -> "Choices":
+        """The same, where plain functions may enter compiled programs."""
+        return Choices(*(one if isinstance(one, str) else as_pytree(one) for one in self))
+
     def names(self) -> tuple[str, str, str]:
         """Names for the settings; "custom" for objects."""
         return tuple(choice if isinstance(choice, str) else "custom" for choice in self)  # type: ignore[return-value]
@@ -41,15 +40,40 @@ class Ready(NamedTuple):
 
     space: MaskSpace
     search: Search
-    population: int
     chunk: int
     num_seeds: int
+    warnings: tuple[str, ...]
+
+
+class Keys(NamedTuple):
+    """The keys of a run."""
+
+    root: Key
+    inputs: Key
+    scores: Key
+    search: Key
+
+
+def split_key(key: int | Key) -> Keys:
+    """The keys of a run from a whole number, a typed or an old-style key."""
+    if not isinstance(key, jax.Array):
+        key = jax.random.key(operator.index(key))
+    elif not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key) if key.shape else jax.random.key(key)
+    return Keys(key, *jax.random.split(key, 3))
 
 
 def make_inputs(
-    model: Model, given: Array | np.ndarray | None, key: Key, *, supplement: bool
+    model: Model,
+    given: Array | np.ndarray | None,
+    repair: bool | Repair,
+    key: Key,
+    *,
+    supplement: bool,
 ) -> tuple[Array, str, tuple[str, ...]]:
     """The inputs of the search, where they come from, and what a reader should know of them."""
+    if given is None and not isinstance(repair, bool):
+        return repair.inputs, "those of the repair", ()
     shown = None if given is None else jnp.asarray(given, jnp.float32)
     if model.observe and model.spec.norms and (shown is None or supplement):
         made = synthesize(model, key, _NUM_INPUTS)
@@ -69,7 +93,7 @@ def make_repair(model: Model, inputs: Array, repair: bool | Repair) -> Repair | 
     """The batch-norm delta, none, or the caller's own."""
     if isinstance(repair, bool):
         return batch_norm_delta(model, inputs) if repair else None
-    return repair
+    return as_pytree(repair)
 
 
 def repair_name(model: Model, repair: bool | Repair) -> str | None:
@@ -102,37 +126,64 @@ def build_ready(
     *,
     sparsity: float,
     choices: Choices,
-    population: int,
+    population: int | None,
+    initial: int,
     seeds: dict[str, Masks],
+    fitness: dict[str, float],
     chunk: int | str,
+    key: Key,
 ) -> Ready:
-    """Wires space, evolver and seeds into a compiled search."""
+    """Wires space, evolver and seeds into a compiled search.
+
+    Args:
+      judge: of the run.
+      sparsity: fraction to remove.
+      choices: of the caller.
+      population: that the caller asked for.
+      initial: size of generation 0.
+      seeds: one-shot masks for generation 0, by name; the paper's evolvers get none.
+      fitness: of the repaired seeds, by name.
+      chunk: candidates per forward pass, or "auto".
+      key: of the kind that the search will be started with.
+    """
     model, objective = judge.model, judge.repaired
     space = choose_space(choices.space, model, sparsity)
-    space_name, objective_name, evolver_name = choices.names()
-    evolver, population = choose_evolver(
-        choices.evolver, space, (space_name, objective_name), population, model
-    )
-    is_paper = evolver_name.startswith("paper")
-    seed_genomes = None if is_paper else _encode(space, seeds, population)
-    size = auto_chunk(space, objective, population) if isinstance(chunk, str) else chunk
+    _, objective_name, evolver_name = choices.names()
+    size = population if evolver_name.startswith("paper") else initial
+    evolver = choose_evolver(choices.evolver, space, objective_name, size, model)
+    if evolver_name.startswith("paper"):
+        seeds = {}
+    genomes, warnings = _encode(space, seeds, fitness, initial)
+    chunk = auto_chunk(space, objective, initial) if isinstance(chunk, str) else chunk
     search = build_search(
-        space, objective, evolver, population=population, seeds=seed_genomes, chunk=size
-    ).compile()
-    num_seeds = 0 if seed_genomes is None else jax.tree.leaves(seed_genomes)[0].shape[0]
-    return Ready(space, search, population, size, num_seeds)
+        space, objective, evolver, population=initial, seeds=genomes, chunk=chunk
+    ).compile(key)
+    num_seeds = 0 if genomes is None else jax.tree.leaves(genomes)[0].shape[0]
+    return Ready(space, search, chunk, num_seeds, warnings)
 
 
-def _encode(space: MaskSpace, seeds: dict[str, Masks], population: int) -> Genomes | None:
-    """The seeds as genomes, as many as fit."""
-    if space.encode is None or not seeds:
-        return None
-    genomes = [space.encode(masks) for masks in list(seeds.values())[:population]]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *genomes)
+def _encode(
+    space: MaskSpace, seeds: dict[str, Masks], fitness: dict[str, float], places: int
+) -> tuple[Genomes | None, tuple[str, ...]]:
+    """The seeds as genomes, the best of them where not all fit, and what was lost on the way."""
+    if not seeds:
+        return None, ()
+    if space.encode is None:
+        return None, ("The space cannot express masks: generation 0 has no one-shot masks.",)
+    best = sorted(seeds, key=lambda name: fitness[name])[:places]
+    names = [name for name in seeds if name in best]
+    genomes = {name: space.encode(seeds[name]) for name in names}
+    altered = [name for name in names if not _same(space.decode(genomes[name]), seeds[name])]
+    warnings = (
+        (
+            f"The space has no genome for the masks of {', '.join(altered)}: generation 0 holds "
+            "the nearest that it has, so the result may be worse than they are.",
+        )
+        if altered
+        else ()
+    )
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *genomes.values()), warnings
 
 
-def fitting_population(population: int | None, budget: Budget) -> int:
-    """The population asked for, 0 for the default; a small budget makes it smaller."""
-    if population is None and budget.evaluations is not None:
-        return max(2, min(budget.evaluations, DEFAULT_POPULATION))
-    return population or 0
+def _same(first: Masks, second: Masks) -> bool:
+    return all(bool(jnp.array_equal(first[name], second[name])) for name in second)

@@ -1,7 +1,7 @@
-"""The engine: the only place that knows of populations, chunks, devices and generations."""
+"""The engine: the only place that knows of populations, chunks and generations."""
 
 from jgaprune.engine.chunks import auto_chunk
-from jgaprune.engine.search import Search, build_search
+from jgaprune.engine.search import Search, as_pytree, build_search
 from jgaprune.engine.state import Record, SearchState
 
-__all__ = ["Record", "Search", "SearchState", "auto_chunk", "build_search"]
+__all__ = ["Record", "Search", "SearchState", "as_pytree", "auto_chunk", "build_search"]

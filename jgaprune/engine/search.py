@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 from jgaprune.engine.evaluate import evaluate
 from jgaprune.engine.state import Best, Record, SearchState
@@ -29,13 +30,18 @@ class Search(NamedTuple):
       step: `state -> (state, record)`, one generation.
       run: `state, generations -> (state, record [T])`, in blocks of one device program each; an
         evolver that changes its population runs one program per generation.
-      compile: `() -> search`, the same search with its programs compiled beforehand.
+      children: `state -> int`, candidates that the next generation evaluates.
+      staged: whether that number may change from generation to generation.
+      compile: `key=None -> search`, the same search with its programs compiled beforehand, for
+        keys of that kind; staged searches compile when a stage begins.
     """
 
     init: Callable[[Key], tuple[SearchState, Record]]
     step: Callable[[SearchState], tuple[SearchState, Record]]
     run: Callable[[SearchState, int], tuple[SearchState, Record]]
-    compile: Callable[[], "Search"]
+    children: Callable[[SearchState], int]
+    staged: bool
+    compile: Callable[..., "Search"]
 
 
 class _Parts(NamedTuple):
@@ -76,51 +82,64 @@ def build_search(
             f"{num_seeds} seeds do not fit into a population of {population}; "
             "raise the population or pass fewer seeds."
         )
-    parts = _Parts(space, objective, evolver._replace(restage=None))
-    start = partial(_init, population=population, chunk=chunk)
-    block = partial(_block, chunk=chunk)
-    if evolver.restage is None:
-        return _looping(parts, seeds, start, block)
-    return _staged(parts, seeds, start, block, evolver)
+    parts = as_pytree(_Parts(space, objective, evolver._replace(restage=None)))
+    start = partial(_init, parts, seeds, population=population, chunk=chunk)
+    if evolver.restage is not None:
+        return _staged(parts, start, chunk, evolver.restage)
+    return _looping(parts, start, partial(_block, parts, chunk=chunk))
 
 
-def _looping(parts: _Parts, seeds: Genomes | None, start: Any, block: Any) -> Search:
+def as_pytree(bundle: Any) -> Any:
+    """A space, objective, evolver or repair whose plain functions may enter compiled programs.
+
+    Functions that are pytrees already (`jax.tree_util.Partial`) stay as they are. Of a plain
+    function, the arrays that it closes over become constants of the program.
+    """
+    return jax.tree.map(lambda leaf: Partial(leaf) if callable(leaf) else leaf, bundle)
+
+
+def _looping(parts: _Parts, start: Any, block: Any) -> Search:
     """A search whose generations all have the same shapes: many per device program."""
 
     def run(state: SearchState, generations: int) -> tuple[SearchState, Record]:
         done = [_no_records(0)]
         while generations > 0:
             count = min(generations, _BLOCK)
-            state, records = block(parts, state, jnp.int32(count))
+            state, records = block(state, jnp.int32(count))
             done.append(jax.tree.map(lambda leaf, count=count: leaf[:count], records))
             generations -= count
         return state, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *done)
 
     def step(state: SearchState) -> tuple[SearchState, Record]:
-        state, records = block(parts, state, jnp.int32(1))
+        state, records = block(state, jnp.int32(1))
         return state, jax.tree.map(lambda leaf: leaf[0], records)
 
-    def compiled() -> Search:
-        key = jax.random.key(0)
-        state, _ = jax.eval_shape(start, parts, seeds, key)
-        return _looping(
-            parts,
-            seeds,
-            start.func.lower(parts, seeds, key, **start.keywords).compile(),
-            block.func.lower(parts, state, jnp.int32(1), **block.keywords).compile(),
-        )
+    def compiled(key: Key | None = None) -> Search:
+        key = jax.random.key(0) if key is None else key
+        state, _ = jax.eval_shape(start, key)
+        ready = _looping(parts, _ahead(start, key), _ahead(block, state, jnp.int32(1)))
+        return ready._replace(compile=compiled)
 
-    return Search(partial(start, parts, seeds), step, run, compiled)
+    return Search(start, step, run, partial(_children, parts.evolver), False, compiled)
 
 
-def _staged(
-    parts: _Parts, seeds: Genomes | None, start: Any, block: Any, evolver: Evolver
-) -> Search:
+def _ahead(program: Any, *arguments: Any) -> Any:
+    """A partial jitted function, compiled for further arguments of these types."""
+    lowered = program.func.lower(*program.args, *arguments, **program.keywords)
+    return partial(lowered.compile(), *program.args)
+
+
+def _staged(parts: _Parts, start: Any, chunk: int, restage: Callable[[Any], Evolver]) -> Search:
     """A search whose population may change: one program per generation, compiled per stage."""
 
+    def next_evolver(state: SearchState) -> Evolver:
+        return as_pytree(restage(state.evolver)._replace(restage=None))
+
     def step(state: SearchState) -> tuple[SearchState, Record]:
-        staged = evolver.restage(state.evolver)._replace(restage=None)  # type: ignore[misc]
-        return _changing_step(parts._replace(evolver=staged), state, **block.keywords)
+        return _changing_step(parts._replace(evolver=next_evolver(state)), state, chunk=chunk)
+
+    def children(state: SearchState) -> int:
+        return _children(next_evolver(state), state)
 
     def run(state: SearchState, generations: int) -> tuple[SearchState, Record]:
         done = [_no_records(0)]
@@ -129,10 +148,13 @@ def _staged(
             done.append(jax.tree.map(lambda leaf: leaf[None], record))
         return state, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *done)
 
-    def compiled() -> Search:
-        return Search(partial(start, parts, seeds), step, run, compiled)
+    search = Search(start, step, run, children, True, lambda key=None: search)
+    return search
 
-    return compiled()
+
+def _children(evolver: Evolver, state: SearchState) -> int:
+    genomes, _ = jax.eval_shape(evolver.ask, state.key, state.evolver)
+    return int(jax.tree.leaves(genomes)[0].shape[0])
 
 
 @partial(jax.jit, static_argnames=("population", "chunk"))

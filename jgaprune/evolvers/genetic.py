@@ -30,7 +30,7 @@ class GeneticState(NamedTuple):
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class _Settings:
-    children: int
+    population: int
     tournament: int
     cross_fraction: float
     strength: tuple[float, float]
@@ -42,20 +42,22 @@ def genetic(
     population: int,
     tournament: int = 2,
     cross_fraction: float = 0.5,
-    strength: tuple[float, float] = (0.02, 0.5),
+    strength: tuple[float, float] | None = None,
 ) -> Evolver:
     """An elitist genetic algorithm: each generation as many children as there are survivors.
 
     Args:
       space: its operators make the children.
-      population: survivors, and children per generation, `P`.
+      population: survivors, and children per generation, `P`; generation 0 must be as large.
       tournament: candidates drawn per parent; the fittest of them is taken.
       cross_fraction: share of the children with two parents; the others have one.
-      strength: bounds of the mutation strength, in 0..1; log-uniform per child.
+      strength: bounds of the mutation strength, in 0..1, log-uniform per child; by default those
+        that suit the space.
 
     Raises:
       ValueError: a setting is out of its range.
     """
+    low, high = strength or space.strength
     faults = [
         message
         for wrong, message in (
@@ -63,28 +65,32 @@ def genetic(
             (tournament < 1, f"tournament must be at least 1, got {tournament}"),
             (not 0 <= cross_fraction <= 1, f"cross_fraction must be in 0..1, got {cross_fraction}"),
             (
-                not 0 < strength[0] <= strength[1] <= 1,
-                f"strength must rise within 0..1, got {strength}",
+                not 0 < low <= high <= 1,
+                f"strength must rise within 0..1, got {(low, high)}",
             ),
         )
         if wrong
     ]
     if faults:
         raise ValueError("; ".join(faults) + ".")
-    low, high = strength
     settings = _Settings(population, tournament, float(cross_fraction), (low, high))
-    return Evolver(Partial(_init), Partial(_ask, settings, space), Partial(_tell))
+    return Evolver(Partial(_init, settings), Partial(_ask, settings, space), Partial(_tell))
 
 
-def _init(key: Key, genomes: Genomes, fitness: Fitness) -> GeneticState:
-    return _fittest(genomes, fitness, fitness.shape[0])
+def _init(settings: _Settings, key: Key, genomes: Genomes, fitness: Fitness) -> GeneticState:
+    if fitness.shape[0] < settings.population:
+        raise ValueError(
+            f"generation 0 has {fitness.shape[0]} members, the evolver needs the "
+            f"{settings.population} it was built for."
+        )
+    return _fittest(genomes, fitness, settings.population)
 
 
 def _ask(
     settings: _Settings, space: MaskSpace, key: Key, state: GeneticState
 ) -> tuple[Genomes, GeneticState]:
     first_key, second_key, cross_key, mate_key, strength_key, mutate_key = jax.random.split(key, 6)
-    num = settings.children
+    num = settings.population
     first = _parents(first_key, state, settings)
     second = _parents(second_key, state, settings)
     crossed = jax.vmap(space.cross)(jax.random.split(cross_key, num), first, second)
@@ -108,7 +114,7 @@ def _fittest(genomes: Genomes, fitness: Fitness, survivors: int) -> GeneticState
 
 def _parents(key: Key, state: GeneticState, settings: _Settings) -> Genomes:
     """One tournament winner per child; the population is sorted, so the lowest index wins."""
-    shape = (settings.children, settings.tournament)
+    shape = (settings.population, settings.tournament)
     winners = jnp.min(jax.random.randint(key, shape, 0, state.fitness.shape[0]), axis=1)
     return jax.tree.map(lambda leaf: leaf[winners], state.genomes)
 

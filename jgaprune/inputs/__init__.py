@@ -1,6 +1,7 @@
 """Model inputs: the user's files, and inputs made from the model alone."""
 
+from jgaprune.inputs.images import prepare
 from jgaprune.inputs.noise import gaussian_noise
-from jgaprune.inputs.synthesis import synthesize
+from jgaprune.inputs.synthesis import Synthesis, synthesize
 
-__all__ = ["gaussian_noise", "synthesize"]
+__all__ = ["Synthesis", "gaussian_noise", "prepare", "synthesize"]

@@ -11,7 +11,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jgaprune.inputs.images import input_faults, prepare, to_inputs, with_normalisation
+from jgaprune.inputs.images import (
+    input_faults,
+    label_faults,
+    prepare,
+    to_inputs,
+    with_normalisation,
+)
 from jgaprune.model import ModelSpec
 
 Images = np.ndarray | jax.Array | str | Path
@@ -74,23 +80,8 @@ def read_evaluation_data(
             f"images and labels, this file has {', '.join(map(repr, arrays)) or 'none'}."
         )
     images, labels = arrays[_IMAGES], arrays[_LABELS]
-    _refuse(path, input_faults(images, plan) + _label_faults(labels, len(images), plan))
+    _refuse(path, input_faults(images, plan) + label_faults(labels, len(images), plan))
     return to_inputs(images, plan), labels.astype(np.int32)
-
-
-def _label_faults(labels: np.ndarray, num_images: int, spec: ModelSpec) -> list[str]:
-    """Why an array can't be the labels of so many images, one sentence each."""
-    if labels.dtype.kind not in "iu":
-        return [f"labels have dtype {labels.dtype}; expected integers 0..{spec.num_outputs - 1}."]
-    faults = []
-    if labels.shape != (num_images,):
-        faults.append(f"labels have shape {labels.shape}; expected ({num_images},), one per image.")
-    if labels.size and (labels.min() < 0 or labels.max() >= spec.num_outputs):
-        faults.append(
-            f"labels range over {labels.min()}..{labels.max()}; {spec.name} has outputs "
-            f"0..{spec.num_outputs - 1}."
-        )
-    return faults
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:

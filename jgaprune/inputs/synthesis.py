@@ -50,7 +50,8 @@ def synthesize(model: Model, key: Key, num_inputs: int, settings: Synthesis = Sy
       settings: steps and weights of the loss.
 
     Returns:
-      Model inputs `float32 [N, ...]`, inside the range that the preprocessing can produce.
+      Model inputs `float32 [N, ...]`; where the preprocessing has a mean or a deviation, inside
+      the range that it makes of uint8 images.
 
     Raises:
       ValueError: the model shows no batch-norm layers.
@@ -131,8 +132,9 @@ def _smooth_noise(key: Key, shape: tuple[int, ...]) -> Array:
 
 
 def _pixel_range(preprocessing: Preprocessing) -> tuple[Array, Array]:
-    """Smallest and largest value that preprocessed images can take, per channel."""
-    if not preprocessing.std:
+    """Smallest and largest value that uint8 images can take once preprocessed, per channel."""
+    if not (preprocessing.mean or preprocessing.std):
         return jnp.float32(-jnp.inf), jnp.float32(jnp.inf)
-    mean, std = jnp.array(preprocessing.mean), jnp.array(preprocessing.std)
-    return -mean / std, (1.0 - mean) / std
+    mean = jnp.array(preprocessing.mean or (0.0,))
+    std = jnp.array(preprocessing.std or (1.0,))
+    return -mean / std, (255.0 / preprocessing.scale - mean) / std

@@ -61,7 +61,11 @@ def leaf_name(path: tuple[object, ...]) -> str:
 def norms_in_forward_order(
     observe: Observe, params: Params, buffers: Buffers, input_shape: tuple[int, ...]
 ) -> tuple[str, ...]:
-    """Names of the batch-norm layers in the order in which a forward pass meets them."""
+    """Names of the batch-norm layers in the order in which a forward pass meets them.
+
+    Raises:
+      ValueError: a layer is called more than once: its statistics would be ambiguous.
+    """
     order: list[str] = []
 
     def note(name: str, batch: Norm, stored: Norm) -> Norm:
@@ -69,7 +73,12 @@ def norms_in_forward_order(
         return stored
 
     inputs = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
-    jax.eval_shape(lambda p, b, x: observe(p, b, x, note)[0], params, buffers, inputs)
+    jax.eval_shape(lambda p, b, x: observe(p, b, x, note), params, buffers, inputs)
+    if shared := sorted({name for name in order if order.count(name) > 1}):
+        raise ValueError(
+            f"batch-norm layers called more than once in a forward pass: {', '.join(shared)}. "
+            "Give every call a layer of its own, with the same statistics."
+        )
     return tuple(order)
 
 

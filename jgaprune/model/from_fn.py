@@ -20,9 +20,17 @@ def forward_from_fn(function: Callable[[Any, Array], Array], params: Any) -> For
     Args:
       function: `params, inputs [N, ...] -> logits [N, C]`, pure.
       params: any pytree of arrays.
+
+    Raises:
+      ValueError: two leaves have the same dotted name.
     """
     paths, tree = jax.tree_util.tree_flatten_with_path(params)
     leaves = {leaf_name(path): jnp.asarray(leaf) for path, leaf in paths}
+    if len(leaves) < len(paths):
+        raise ValueError(
+            "two parameters have the same dotted name, as {'a.b': x, 'a': {'b': y}} has; rename "
+            "one of them."
+        )
     structure = _Structure(function, tree, tuple(leaves))
     return Forward(Partial(_apply, structure), None, leaves, {}, ())
 

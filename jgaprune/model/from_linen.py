@@ -4,12 +4,15 @@ Linen's own method interception shows the batch-norm layers; the intercepted lay
 here with the statistics that the rule chooses.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core.tracers import current_trace
 from jax.tree_util import Partial, PyTreeDef
 
 from jgaprune.model.forward import (
@@ -27,6 +30,7 @@ class _Structure:
     """How flat dicts become Linen's variables again; hashes by value where the module does."""
 
     module: nn.Module
+    call: Callable[[Any, Array], Array] | None
     params: PyTreeDef
     param_names: tuple[str, ...]
     buffers: PyTreeDef
@@ -34,18 +38,22 @@ class _Structure:
 
 
 def forward_from_linen(
-    module: nn.Module, variables: dict[str, Any], input_shape: tuple[int, ...]
+    module: nn.Module,
+    variables: dict[str, Any],
+    input_shape: tuple[int, ...],
+    call: Callable[[Any, Array], Array] | None = None,
 ) -> Forward:
     """Takes a Linen module and its variables apart.
 
     Args:
-      module: called as `module.apply(variables, inputs [N, ...]) -> logits [N, C]`; construct it
-        for evaluation (`use_running_average=True`, `deterministic=True`).
+      module: called as `module(inputs [N, ...]) -> logits [N, C]`, in evaluation mode.
       variables: `{"params": ..., "batch_stats": ...}` and any other collections.
       input_shape: shape of one input.
+      call: `module, inputs -> logits` where the module is called in another way.
 
     Raises:
-      ValueError: there is no `params` collection.
+      ValueError: there is no `params` collection, the module trains, or it has batch-norm
+        layers inside a lifted transformation.
     """
     if "params" not in variables:
         raise ValueError(
@@ -55,9 +63,16 @@ def forward_from_linen(
     params, params_tree = _flatten({"params": variables["params"]})
     rest = {collection: tree for collection, tree in variables.items() if collection != "params"}
     buffers, buffers_tree = _flatten(rest)
-    structure = _Structure(module, params_tree, tuple(params), buffers_tree, tuple(buffers))
+    structure = _Structure(module, call, params_tree, tuple(params), buffers_tree, tuple(buffers))
     observe = Partial(_observe, structure)
-    norms = norms_in_forward_order(observe, params, buffers, input_shape)
+    try:
+        norms = norms_in_forward_order(observe, params, buffers, input_shape)
+    except flax.errors.ModifyScopeVariableError as error:
+        raise ValueError(
+            f"{type(module).__name__} updates its batch statistics: it runs in training mode. "
+            "Pass call=lambda module, inputs: module(inputs, train=False), or whatever puts it "
+            "into evaluation mode."
+        ) from error
     return Forward(Partial(_apply, structure), observe, params, buffers, norms)
 
 
@@ -74,7 +89,9 @@ def _variables(structure: _Structure, params: Params, buffers: Buffers) -> dict[
 
 
 def _apply(structure: _Structure, params: Params, buffers: Buffers, inputs: Array) -> Array:
-    logits: Array = structure.module.apply(_variables(structure, params, buffers), inputs)  # type: ignore[assignment]
+    logits: Array = structure.module.apply(  # type: ignore[assignment]
+        _variables(structure, params, buffers), inputs, method=structure.call
+    )
     return logits
 
 
@@ -82,12 +99,19 @@ def _observe(
     structure: _Structure, params: Params, buffers: Buffers, inputs: Array, rule: NormRule
 ) -> tuple[Array, dict[str, NormRecord]]:
     records: dict[str, NormRecord] = {}
+    outside = current_trace()
 
     def intercept(call, args, options, context):
         layer = context.module
         if not isinstance(layer, nn.BatchNorm) or context.method_name != "__call__":
             return call(*args, **options)
         name = ".".join(layer.path)
+        if current_trace() != outside:
+            raise ValueError(
+                f"the batch-norm layer {name} is inside a lifted transformation (nn.remat, "
+                "nn.scan, ...), where its statistics cannot be seen. Construct the module without "
+                "it; after nn.remat the variables still fit."
+            )
         stored = Norm(buffers[f"{name}.mean"], buffers[f"{name}.var"])
         batch = batch_statistics(args[0], layer.axis)
         used = rule(name, batch, stored)

@@ -66,8 +66,8 @@ class Model(NamedTuple):
             copy put in evaluation mode.
           input_shape: shape of one input, for example `(32, 32, 3)`.
           name: for reports; the class's name by default.
-          prunable: which leaves take part; by default weights of two or more axes that are not
-            embeddings.
+          prunable: which leaves take part; by default those of two or more axes and more than
+            one input per output that are not called bias, scale or embedding.
           preprocessing: how stored images become inputs.
 
         Raises:
@@ -84,17 +84,19 @@ class Model(NamedTuple):
         variables: Mapping[str, Any],
         input_shape: tuple[int, ...],
         *,
+        call: Callable[[Any, Array], Array] | None = None,
         name: str | None = None,
         prunable: Prunable | None = None,
         preprocessing: Preprocessing | None = None,
     ) -> "Model":
         """A model from a Flax Linen module and its variables.
 
-        Construct the module for evaluation (`use_running_average=True`, `deterministic=True`);
-        `variables` holds `params` and, with batch-norm, `batch_stats`. The rest is as in
-        `from_nnx`.
+        `variables` holds `params` and, with batch-norm, `batch_stats`. The module runs in
+        evaluation mode: construct it so (`use_running_average=True`, `deterministic=True`), or
+        say with `call` how it is asked to, for example
+        `call=lambda module, inputs: module(inputs, train=False)`. The rest is as in `from_nnx`.
         """
-        forward = forward_from_linen(module, dict(variables), tuple(input_shape))
+        forward = forward_from_linen(module, dict(variables), tuple(input_shape), call)
         return _assemble(
             forward, input_shape, name or type(module).__name__, prunable, preprocessing
         )
@@ -158,5 +160,7 @@ def _assemble(
 
 
 def _is_prunable(name: str, leaf: Array) -> bool:
-    """Weights of dense and convolution layers; biases and norms have one axis and stay."""
-    return leaf.ndim >= 2 and not name.rsplit(".", 1)[-1].startswith("embedding")
+    """Weights of dense and convolution layers; no biases, norms, embeddings or class tokens."""
+    last = name.rsplit(".", 1)[-1].lower()
+    named_otherwise = any(word in last for word in ("bias", "scale", "embed"))
+    return leaf.ndim >= 2 and fan_in(leaf.shape) > 1 and not named_otherwise

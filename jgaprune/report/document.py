@@ -23,6 +23,8 @@ LABELLED_NOTE = (
     "Labelled search: the paper's setting. The search used labels, so accuracies on the same "
     "data are not comparable with those of a search without labels."
 )
+UNKNOWN_NOTE = "The objective is the caller's own: whether it used labels is not known."
+_NOTES = {False: UNLABELLED_NOTE, True: LABELLED_NOTE, None: UNKNOWN_NOTE}
 
 
 def to_document(report: "Report") -> dict[str, Any]:
@@ -40,7 +42,7 @@ def to_document(report: "Report") -> dict[str, Any]:
             "interrupted": report.interrupted,
             "seconds": report.seconds,
             "history": vars(report.history),
-            "note": LABELLED_NOTE if report.uses_labels else UNLABELLED_NOTE,
+            "note": _NOTES[report.uses_labels],
             "warnings": report.warnings,
             "settings": report.settings,
             "versions": versions(),

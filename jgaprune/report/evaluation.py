@@ -60,10 +60,10 @@ def accuracy(
       ValueError: there is no input, or not one label per input.
     """
     count = len(inputs)
-    if count == 0 or len(labels) != count:
+    if count == 0 or np.shape(labels) != (count,):
         raise ValueError(
             f"expected one label per input and at least one, got {count} inputs "
-            f"and {len(labels)} labels."
+            f"and labels of shape {np.shape(labels)}."
         )
     size = min(batch, count)
     correct = [
@@ -101,7 +101,8 @@ def _count_correct(
     apply: Apply, params: Params, buffers: Buffers, inputs: Array, labels: Array
 ) -> Array:
     logits = apply(params, buffers, inputs)
-    return jnp.sum(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.int32)
+    correct = (jnp.argmax(logits, axis=-1) == labels) & ~jnp.any(jnp.isnan(logits), axis=-1)
+    return jnp.sum(correct, dtype=jnp.int32)
 
 
 def _padded(rows: np.ndarray, size: int, filler: int) -> np.ndarray:

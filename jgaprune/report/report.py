@@ -42,7 +42,7 @@ class Baseline:
     repaired: Measure
 
 
-@dataclass(frozen=True)
+@dataclass
 class History:
     """How the search went: one entry per recorded generation, generation 0 first.
 
@@ -87,7 +87,7 @@ class Report:
       buffers: the buffers that go with them.
       masks: the best masks found.
       target_sparsity: fraction of the prunable weights that was to be removed.
-      objective: name of the objective, "logit_cosine" for example.
+      objective: name of the objective, "logit_cosine" for example; "custom" for the caller's own.
       fitness: `start`, the best of generation 0, and `best`, the best of the run.
       baselines: one-shot methods at the same sparsity, by name.
       accuracy: `dense` and `pruned`, fractions on the evaluation data; None without them.
@@ -101,10 +101,10 @@ class Report:
       warnings: sentences that a reader of the numbers should know.
     """
 
-    model: Model
-    params: Params
-    buffers: Buffers
-    masks: Masks
+    model: Model = field(repr=False)
+    params: Params = field(repr=False)
+    buffers: Buffers = field(repr=False)
+    masks: Masks = field(repr=False)
     target_sparsity: float
     objective: str
     fitness: dict[str, float]
@@ -134,9 +134,9 @@ class Report:
         return LayerCount(sum(n.size for n in layers), sum(n.kept for n in layers)).sparsity
 
     @property
-    def uses_labels(self) -> bool:
-        """Whether the search itself looked at labels."""
-        return self.objective in LABELLED_OBJECTIVES
+    def uses_labels(self) -> bool | None:
+        """Whether the search itself looked at labels; None, not known, for a custom objective."""
+        return None if self.objective == "custom" else self.objective in LABELLED_OBJECTIVES
 
     @property
     def is_repaired(self) -> bool:

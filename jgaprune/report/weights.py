@@ -4,13 +4,21 @@ Imported only when a report is saved: the core does not depend on converters.
 """
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from jgaprune import converters
 from jgaprune.checkpoint import save_tree
-from jgaprune.converters.formats import torch_available, write_npz, write_pth, write_safetensors
+from jgaprune.converters.formats import (
+    FormatError,
+    torch_available,
+    write_npz,
+    write_pth,
+    write_safetensors,
+)
 from jgaprune.report.report import Report
 from jgaprune.types import Buffers, Params
 
@@ -25,20 +33,15 @@ def write_weights(report: Report, folder: Path) -> tuple[str, ...]:
 
     Returns:
       Warnings: the source's layout needs the source file, and a search must not be lost
-      because that file was moved meanwhile.
+      because that file was moved or overwritten meanwhile, or holds a type that can't be written.
+
+    Raises:
+      FormatError: the operating system refuses, for example because the disk is full.
     """
-    model = report.model
-    masks = converters.masks_to_source(model, report.masks)
+    masks = converters.masks_to_source(report.model, report.masks)
     write_npz(folder / "masks.npz", converters.pack_masks(masks))
     write_tree(folder / "params", {"params": report.params, "buffers": report.buffers})
-    try:
-        tensors = converters.to_source(model, report.params, report.buffers)
-    except converters.ConversionError as error:
-        return (f"pruned.safetensors was not written: {error}",)
-    write_safetensors(folder / "pruned.safetensors", tensors)
-    if model.spec.source and model.spec.source.format == "pth" and torch_available():
-        write_pth(folder / "pruned.pth", tensors)
-    return ()
+    return _write_for_source(report, folder)
 
 
 def write_tree(path: Path, tree: dict[str, Params | Buffers]) -> None:
@@ -53,3 +56,29 @@ def write_tree(path: Path, tree: dict[str, Params | Buffers]) -> None:
             os.posix_fallocate(file.fileno(), 0, sum(leaf.nbytes for leaf in jax.tree.leaves(tree)))
     probe.unlink()
     save_tree(path, tree)
+
+
+def _write_for_source(report: Report, folder: Path) -> tuple[str, ...]:
+    """Writes the pruned weights for the source's framework; returns warnings."""
+    source = report.model.spec.source
+    try:
+        tensors = converters.to_source(report.model, report.params, report.buffers)
+    except converters.ConversionError as error:
+        return (f"pruned.safetensors was not written: {error}",)
+    warnings = _write(write_safetensors, folder / "pruned.safetensors", tensors)
+    if source and source.format == "pth" and torch_available():
+        warnings += _write(write_pth, folder / "pruned.pth", tensors)
+    return warnings
+
+
+def _write(
+    write: Callable[[Path, Mapping[str, Any]], None], path: Path, tensors: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Writes one file; returns a warning where a type is at fault, and not the disk."""
+    try:
+        write(path, tensors)
+    except FormatError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        return (f"{path.name} was not written: {error}",)
+    return ()

@@ -28,7 +28,7 @@ def erk_densities(layout: Layout, sparsity: float) -> list[float]:
 
     Densities above 1 are capped and the rest rescaled to the budget.
 
-    >>> erk_densities(Layout(("a", "b"), ((2, 2), (20, 20))), 0.5)
+    >>> [round(d, 3) for d in erk_densities(Layout(("a", "b"), ((2, 2), (20, 20))), 0.5)]
     [1.0, 0.495]
     """
     budget = (1.0 - sparsity) * layout.num_weights

@@ -69,6 +69,7 @@ def offsets(
         encode=Partial(_encode, plan, log_saliency),
         mutate=Partial(_mutate, plan),
         cross=Partial(_cross, plan),
+        strength=(0.1, 1.0),
     )
 
 

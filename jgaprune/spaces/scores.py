@@ -52,6 +52,8 @@ class ScoresConfig:
 def scores(model: Model, sparsity: float) -> MaskSpace:
     """Real scores as in the paper; the same sparsity in every tensor.
 
+    Here mutation strength is the rate per gene, as the paper counts it.
+
     Of a tensor of n weights, `int(sparsity * n)` are removed; the total can therefore be up to
     one weight per tensor below `sparsity * G`.
 
@@ -79,6 +81,7 @@ def scores(model: Model, sparsity: float) -> MaskSpace:
         encode=Partial(_encode, config),
         mutate=Partial(_mutate, config),
         cross=Partial(_cross, config),
+        strength=(1e-4, 0.02),
     )
 
 

@@ -73,6 +73,7 @@ def weights(
         encode=Partial(_encode, plan, protected),
         mutate=Partial(_mutate, plan, protected),
         cross=Partial(_cross, plan),
+        strength=(0.005, 0.5),
     )
 
 
