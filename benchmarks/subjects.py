@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import jgaprune as jp
-from jgaprune.driver.wiring import split_key
+from jgaprune.driver.wiring import num_made, split_key
 from jgaprune.inputs.files import read_evaluation_data, read_inputs
 from jgaprune.types import Array
 
 RESULTS = Path(__file__).parent / "results"
-NUM_INPUTS = 256
+NUM_GIVEN = 256
 
 
 class Subject(NamedTuple):
@@ -56,10 +56,11 @@ def subject(arguments: argparse.Namespace) -> Subject:
         raise SystemExit("WEIGHTS, --inputs and --eval-data are needed (or --smoke)")
     model = jp.converters.load(arguments.arch, arguments.weights)
     unlabelled = read_inputs(arguments.inputs, model.spec)
-    chosen = np.random.default_rng(arguments.key).permutation(len(unlabelled))[:NUM_INPUTS]
-    made = jp.inputs.synthesize(model, split_key(arguments.key).inputs, NUM_INPUTS)
+    chosen = np.random.default_rng(arguments.key).permutation(len(unlabelled))[:NUM_GIVEN]
     given = jnp.asarray(unlabelled[chosen])
-    inputs = {"none": made, "unlabelled": jnp.concatenate([given, made])}
+    key = split_key(arguments.key).inputs
+    made = {count: jp.inputs.synthesize(model, key, num_made(count)) for count in (0, len(given))}
+    inputs = {"none": made[0], "unlabelled": jnp.concatenate([given, made[len(given)]])}
     return Subject(model, read_evaluation_data(arguments.eval_data, model.spec), inputs)
 
 

@@ -17,13 +17,13 @@ from jgaprune.report import Report
 from jgaprune.types import MaskSpace
 
 SPARSITY = 0.94
-"""Up to 90 %, one-shot masks need no more than the repair; here they lose over 20 points."""
+"""Up to 90 %, one-shot masks need no more than the repair; here even so they lose 20 points."""
 
 _ASSETS = Path(jgaprune.assets.__file__).parent
 WEIGHTS = _ASSETS / "digits_cnn.pth"
 TEST_IMAGES = _ASSETS / "digits_test.npz"
 
-_EVALUATIONS = 2000
+_EVALUATIONS = 1500
 
 
 def load_demo() -> Model:

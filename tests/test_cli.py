@@ -377,11 +377,19 @@ def test_faults_in_our_own_code_are_not_hidden(tmp_path, instant_search):
     assert isinstance(result.exception, TypeError)
 
 
-@pytest.mark.parametrize("command", [(), ("demo",), ("prune",), ("evaluate",), ("inspect",)])
-def test_help_explains(command):
-    result = run(*command, "--help")
+def test_what_no_file_tells_is_said_unless_it_is_given(files):
+    weights = files / "mlp.safetensors"
+    assert "assumed, since weights don't tell: activation=relu" in run("inspect", weights).stderr
+    told = ("--arch", "mlp", "--arch-config", "activation=tanh")
+    assert "activation" not in run("inspect", weights, *told).stderr
+
+
+@pytest.mark.parametrize("command", ["demo", "prune", "evaluate", "inspect", "convert"])
+def test_help_names_every_option(command):
+    result = run(command, "--help")
     assert result.exit_code == 0
-    assert len(result.stdout) > 300
+    for parameter in main.commands[command].params:
+        assert (parameter.opts[0] if parameter.opts[0].startswith("-") else "FILE") in result.stdout
 
 
 def test_help_names_every_choice():

@@ -65,7 +65,7 @@ def test_without_inputs_they_are_synthesised_and_without_norms_drawn_with_a_warn
 def test_synthesised_inputs_join_given_ones_unless_labels_or_the_caller_forbid():
     report = prune(supplement=True)
     assert report.settings["inputs"] == "given and synthesised"
-    assert report.settings["num_inputs"] == len(INPUTS) + 256
+    assert report.settings["num_inputs"] == 512
     assert REPORT.settings["num_inputs"] == len(INPUTS)
     labelled = prune(supplement=True, objective="accuracy", labels=LABELS)
     assert labelled.settings["inputs"] == "given"

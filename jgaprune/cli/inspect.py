@@ -8,7 +8,7 @@ import click
 
 from jgaprune import converters
 from jgaprune.cli.faults import explains_faults
-from jgaprune.cli.options import architecture_options
+from jgaprune.cli.options import architecture_options, tell_assumed
 from jgaprune.converters.formats import SourceFile, read
 from jgaprune.model import Model
 from jgaprune.report.document import plain
@@ -41,6 +41,8 @@ def inspect(*, weights: str, arch: str, arch_config: dict[str, Any], as_json: bo
         if arch != "auto":
             raise
         reason = str(error)
+    if model:
+        tell_assumed(model, arch_config)
     document = describe(source, model, reason)
     click.echo(json.dumps(document, indent=2) if as_json else _as_text(document))
 

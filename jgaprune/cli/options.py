@@ -90,13 +90,27 @@ def load_model(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
 ) -> Model:
-    """The model in a weight file, with other normalisation where given.
+    """The model in a weight file, with other normalisation where given; says what it assumed.
 
     Raises:
       ValueError: the file can't be read or doesn't fit, or the normalisation doesn't.
     """
     model = converters.load(arch, weights, **config)
+    tell_assumed(model, config)
     return model._replace(spec=with_normalisation(model.spec, mean, std))
+
+
+def tell_assumed(model: Model, config: dict[str, Any]) -> None:
+    """Says on stderr which arguments no file tells and the user did not give."""
+    names = [name for name in converters.assumed_arguments(model.spec.name) if name not in config]
+    if names:
+        values = dict(model.spec.config)
+        told = ", ".join(f"{name}={values[name]}" for name in names)
+        click.echo(
+            f"jgaprune: assumed, since weights don't tell: {told}. If that is wrong, use "
+            "--arch-config.",
+            err=True,
+        )
 
 
 def _value(text: str) -> Any:

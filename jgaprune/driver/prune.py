@@ -57,7 +57,7 @@ def prune(
       model: the dense network.
       sparsity: fraction of the prunable weights to remove, in (0, 1); met to the weight, but
         for the space "scores", which rounds it in every tensor as the paper does.
-      inputs: unlabelled model inputs `[N, ...]`, preprocessed; by default 256 are synthesised
+      inputs: unlabelled model inputs `[N, ...]`, preprocessed; by default 512 are synthesised
         from the model's batch-norm statistics, or drawn as noise where it has none.
       supplement: whether synthesised inputs join the given ones where the model has batch-norm
         and the search needs no labels: they keep it honest when the given ones are few, or

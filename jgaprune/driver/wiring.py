@@ -15,8 +15,9 @@ from jgaprune.model import Model
 from jgaprune.repair import batch_norm_delta
 from jgaprune.types import Array, Evolver, Genomes, Key, Masks, MaskSpace, Objective, Repair
 
-_NUM_INPUTS = 256
-"""Inputs made for a model without data."""
+NUM_INPUTS = 512
+"""Inputs that a search should see: on half of them it fits what is odd about them."""
+_FEWEST_MADE = 256
 
 
 class Choices(NamedTuple):
@@ -76,7 +77,7 @@ def make_inputs(
         return repair.inputs, "those of the repair", ()
     shown = None if given is None else jnp.asarray(given, jnp.float32)
     if model.observe and model.spec.norms and (shown is None or supplement):
-        made = synthesize(model, key, _NUM_INPUTS)
+        made = synthesize(model, key, num_made(0 if shown is None else len(shown)))
         if shown is None:
             return made, "synthesised", ()
         return jnp.concatenate([shown, made]), "given and synthesised", ()
@@ -86,7 +87,16 @@ def make_inputs(
         f"{model.spec.name} has no batch-norm layers to synthesise inputs from: the search used "
         "Gaussian noise, on which it can fool itself. Pass unlabelled inputs if you have any."
     )
-    return gaussian_noise(model.spec, key, _NUM_INPUTS), "noise", (warning,)
+    return gaussian_noise(model.spec, key, NUM_INPUTS), "noise", (warning,)
+
+
+def num_made(num_given: int) -> int:
+    """Inputs to synthesise beside so many given ones.
+
+    >>> num_made(0), num_made(200), num_made(10_000)
+    (512, 312, 256)
+    """
+    return max(_FEWEST_MADE, NUM_INPUTS - num_given)
 
 
 def make_repair(model: Model, inputs: Array, repair: bool | Repair) -> Repair | None:
