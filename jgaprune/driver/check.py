@@ -49,11 +49,16 @@ def check_call(
         *budget.faults(),
         _population_fault(evolver, population, budget, model),
     ]
+    if space == "weights" and isinstance(evolver, str) and evolver.startswith("evosax:"):
+        faults.append(
+            f"{evolver} searches real-valued genomes, those of the space weights are bits; use the "
+            "space offsets or scores with it, or the evolver genetic with this space"
+        )
     if chunk != "auto" and (not isinstance(chunk, int) or chunk < 1):
         faults.append(f"chunk must be 'auto' or a whole number from 1 up, got {chunk!r}")
     found = [fault for fault in faults if fault]
     if found:
-        raise ValueError("; ".join(found) + ".")
+        raise ValueError("; ".join(found) + ("" if found[-1].endswith("?") else "."))
 
 
 def _sparsity_fault(sparsity: float, model: Model) -> str | None:
