@@ -11,6 +11,7 @@ seen by the report only.
 `--smoke` runs a tiny network on noise: it proves that the script works and nothing else.
 """
 
+import itertools
 import json
 import os
 import statistics
@@ -19,6 +20,7 @@ from pathlib import Path
 from subjects import RESULTS, parser, subject
 
 import jgaprune as jp
+from jgaprune.driver.budget import DEFAULT_EVALUATIONS
 from jgaprune.report.environment import device, versions
 
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -33,7 +35,6 @@ def main() -> None:
         "question": __doc__.partition("\n")[0],
         "model": model.spec.name,
         "sha256": model.spec.source and model.spec.source.sha256,
-        "evaluations": arguments.evaluations,
         "keys": arguments.keys,
         "num_labelled": len(data[1]),
         "device": device(),
@@ -41,24 +42,25 @@ def main() -> None:
         "cells": cells,
     }
     for source, inputs in sources.items():
-        for sparsity in arguments.sparsities:
-            cells.append(_cell(model, source, inputs, sparsity, data, arguments))
+        budgets = zip(arguments.sparsities, itertools.cycle(arguments.evaluations), strict=False)
+        for sparsity, evaluations in budgets:
+            cells.append(_cell(model, source, inputs, sparsity, evaluations, data, arguments.keys))
             print(_line(cells[-1]), flush=True)
             _write(arguments.out, document)
 
 
-def _cell(model, source, inputs, sparsity, data, arguments) -> dict:
+def _cell(model, source, inputs, sparsity, evaluations, data, keys) -> dict:
     reports = [
         jp.prune(
             model,
             sparsity=sparsity,
             inputs=inputs,
             supplement=False,
-            evaluations=arguments.evaluations,
+            evaluations=evaluations,
             key=key,
             evaluation_data=data,
         )
-        for key in arguments.keys
+        for key in keys
     ]
     first = reports[0].to_json()
     return {
@@ -105,11 +107,13 @@ def _write(path: Path, document: dict) -> None:
 def _arguments():
     arguments = parser(__doc__)
     arguments.add_argument("--sparsities", type=float, nargs="+", default=SPARSITIES)
-    arguments.add_argument("--evaluations", type=int, default=400)
+    arguments.add_argument(
+        "--evaluations", type=int, nargs="+", default=(DEFAULT_EVALUATIONS,), help="per sparsity"
+    )
     arguments.add_argument("--keys", type=int, nargs="+", default=(0, 1, 2), help="of the search")
     chosen = arguments.parse_args()
     if chosen.smoke:
-        chosen.sparsities, chosen.evaluations, chosen.keys = (0.5,), 32, (0, 1)
+        chosen.sparsities, chosen.evaluations, chosen.keys = (0.5,), (32,), (0, 1)
         chosen.out = Path(os.devnull)
     chosen.out = chosen.out or RESULTS / f"{chosen.arch}.json"
     return chosen

@@ -1,7 +1,6 @@
 """The demo: the network that comes along is good, and its pruned self beats every baseline."""
 
 import json
-import time
 
 import pytest
 from click.testing import CliRunner
@@ -75,14 +74,11 @@ def test_the_result_can_be_evaluated(instant_search, place):
 
 @pytest.mark.slow
 def test_the_demo_stands_above_every_baseline():
-    start = time.monotonic()
     report = demo.prune_demo(demo.load_demo())
-    seconds = time.monotonic() - start
     dense, pruned = report.accuracy["dense"], report.accuracy["pruned"]
     measures = [m for b in report.baselines.values() for m in (b.raw, b.repaired)]
     assert pruned > max(measure.accuracy for measure in measures)
     assert min(b.raw.accuracy for b in report.baselines.values()) < dense - 0.1
     assert report.sparsity == pytest.approx(demo.SPARSITY, abs=1e-5)
     assert report.fitness["best"] < min(b.repaired.fitness for b in report.baselines.values())
-    assert seconds < 180, "90 s are promised on two idle cores"
     assert not report.uses_labels

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-DEFAULT_EVALUATIONS = 400
+DEFAULT_EVALUATIONS = 1000
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def prune(
       seeds: whether the one-shot masks are put into generation 0, so that the result is never
         worse than the best of them where the space can express them; the paper's evolvers are
         never seeded.
-      evaluations: budget in candidates, generation 0 included; 400 by default.
+      evaluations: budget in candidates, generation 0 included; 1000 by default.
       generations: budget in generations.
       seconds: budget in seconds of search.
       population: candidates per generation; 16 by default, the paper's schedule for its
