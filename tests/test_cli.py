@@ -417,25 +417,22 @@ def test_running_into_a_file_size_limit_leaves_nothing(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_search_with_a_result(tmp_path, number):
-    command = [
-        sys.executable,
-        "-m",
-        "jgaprune",
-        "prune",
-        "--weights",
-        str(DIGITS),
-        "--sparsity",
-        "0.9",
-    ]
-    command += ["--generations", "1000000", "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # A shell's background jobs ignore SIGINT, and their children inherit that.
+    heeding = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    heeding += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    command = [sys.executable, "-c", heeding, "-m", "jgaprune", "prune", "--weights", str(DIGITS)]
+    command += ["--sparsity", "0.9", "--generations", "1000000", "--out", str(tmp_path / "run")]
     lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if "searching" in line:
-            process.send_signal(number)
-            break
-    _, rest = process.communicate(timeout=120)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            for line in process.stderr:
+                lines.append(line)
+                if "searching" in line:
+                    process.send_signal(number)
+                    break
+            _, rest = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130, "".join(lines) + rest
     assert "interrupted after" in rest
     document = json.loads((tmp_path / "run" / "report.json").read_text())

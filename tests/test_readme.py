@@ -21,7 +21,7 @@ def test_readme_python_runs(tmp_path, monkeypatch, capsys):
     for block in BLOCKS:
         code = block.replace('"cifar_resnet20", "resnet20.th"', f'"digits_cnn", "{weights}"')
         exec(compile(code, "README.md", "exec"), names)
-    assert (tmp_path / "pruned" / "report.json").exists()
+    assert (tmp_path / "pruned70" / "report.json").exists()
     assert "sparsity" in capsys.readouterr().out
     kept = sum(int(np.sum(mask)) for mask in names["masks"].values())
     assert kept == jp.masks.kept_for(0.8, names["layout"].num_weights)
