@@ -2,9 +2,11 @@
 
 Question: does a freshly trained copy reach 98.5 % on the test images?
 Convolution 1-32, ReLU, convolution 32-64, max-pool, linear 9216-128, ReLU, linear 128-10; no
-biases (sun-asterisk-research/ga_pruning_research). How the paper trained is not known; this is
-Adam with dropout before both linear layers, without which random masks did worse. Writes
-a `.safetensors` file with the names and layouts of PyTorch; minutes on a CPU.
+biases (sun-asterisk-research/ga_pruning_research): the network of PyTorch's MNIST example. How the
+paper trained it is not known. Dropout as in that example, and a strong weight decay: it takes the
+initial random weights out of the large layer, and random masks do about as well then as the paper
+logged; without it they do worse. Writes a `.safetensors` file with the names and layouts of
+PyTorch; some ten minutes on a CPU.
 """
 
 import argparse
@@ -27,7 +29,8 @@ SHAPES = {
     "fc2.weight": (10, 128),
 }
 MEAN, STD = 0.1307, 0.3081
-BATCH = 128
+BATCH = 64
+WEIGHT_DECAY = 0.5
 
 
 def initial(key: Key) -> Params:
@@ -78,14 +81,15 @@ def train_step(
         scores = logits(params, images, dropout_key)
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(scores, labels))
 
-    updates, moments = optimizer.update(jax.grad(loss)(params), moments)
+    updates, moments = optimizer.update(jax.grad(loss)(params), moments, params)
     return optax.apply_updates(params, updates), moments
 
 
 def train(images: np.ndarray, labels: np.ndarray, epochs: int, seed: int) -> Params:
-    """Adam with a cosine schedule from 1e-3 to 0."""
+    """AdamW with a cosine schedule from 1e-3 to 0."""
     batches = len(images) // BATCH
-    optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, epochs * batches))
+    schedule = optax.cosine_decay_schedule(1e-3, epochs * batches)
+    optimizer = optax.adamw(schedule, weight_decay=WEIGHT_DECAY)
     initial_key, dropout_key = jax.random.split(jax.random.key(seed))
     params = initial(initial_key)
     moments = optimizer.init(params)

@@ -9,7 +9,7 @@ from jgaprune.masks import kept_for
 from jgaprune.model import Model
 
 ALL = {name: jnp.ones(shape, bool) for name, shape in zip(LAYOUT.names, LAYOUT.shapes, strict=True)}
-LABEL_FREE = ["agreement", "kl", "logit_cosine", "logit_mse"]
+LABEL_FREE = ["agreement", "kl", "logit_cosine", "logit_mse", "total_variation"]
 
 
 @pytest.mark.parametrize("name", LABEL_FREE)
@@ -36,6 +36,7 @@ def test_lower_fitness_is_better_than_removing_at_random(name, key):
 @pytest.mark.parametrize(
     "compare",
     [
+        objectives.compare_probabilities,
         objectives.compare_directions,
         objectives.compare_logits,
         objectives.compare_distributions,
@@ -50,6 +51,24 @@ def test_nan_logits_never_win(compare):
     reference = jnp.zeros(3, int) if of_labels else jnp.array([[2.0, 1.0]] * 3)
     fitness, _ = compare(jnp.array([[2.0, 1.0], [jnp.nan, jnp.nan], [2.0, 1.0]]), reference)
     assert np.isnan(fitness)
+
+
+def test_total_variation_against_numpy_at_any_scale_of_the_pruned_logits():
+    rng = np.random.default_rng(0)
+    logits, dense = (x - x.mean(axis=1, keepdims=True) for x in 3 * rng.normal(size=(2, 7, 4)))
+
+    def softmax(x):
+        return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+
+    scaled = logits * np.linalg.norm(dense) / np.linalg.norm(logits)
+    expected = 0.5 * np.abs(softmax(scaled) - softmax(dense)).sum(axis=-1).mean()
+    for scale in (1e-12, 1.0, 1e12):
+        found, _ = objectives.compare_probabilities(jnp.float32(scale * logits), jnp.float32(dense))
+        assert float(found) == pytest.approx(expected, rel=1e-4)
+    assert float(objectives.compare_probabilities(5 * dense + 1, dense)[0]) < 1e-6
+    silent, _ = objectives.compare_probabilities(jnp.zeros((7, 4)), dense)
+    expected = 0.5 * np.abs(0.25 - softmax(dense)).sum(axis=-1).mean()
+    assert float(silent) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1.0, 1e18])

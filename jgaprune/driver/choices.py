@@ -9,9 +9,17 @@ from jgaprune.model import Model
 from jgaprune.types import Array, Evolver, MaskSpace, Objective, Repair
 
 SPACES = ("offsets", "weights", "scores")
-OBJECTIVES = ("logit_cosine", "logit_mse", "kl", "agreement", "accuracy", "cross_entropy")
+OBJECTIVES = (
+    "total_variation",
+    "logit_cosine",
+    "logit_mse",
+    "kl",
+    "agreement",
+    "accuracy",
+    "cross_entropy",
+)
 EVOLVERS = ("genetic", "paper1", "paper2", "paper3", "paper4", "paper5", "evosax:NAME")
-_IN_UNIT = ("accuracy", "agreement")
+_IN_UNIT = ("accuracy", "agreement", "total_variation")
 SALIENCIES = {
     "magnitude": saliency.magnitude,
     "uniform_magnitude": saliency.uniform_magnitude,
@@ -51,6 +59,7 @@ def choose_objective(
         build = objectives.accuracy if objective == "accuracy" else objectives.cross_entropy
         return build(model, labels, inputs=own_inputs, repair=repair)
     label_free: dict[str, Callable[..., Objective]] = {
+        "total_variation": objectives.total_variation,
         "logit_cosine": objectives.logit_cosine,
         "logit_mse": objectives.logit_mse,
         "kl": objectives.kl,
