@@ -32,7 +32,7 @@ def test_the_report_says_what_the_arrays_say():
     assert REPORT.accuracy["pruned"] == pytest.approx(np.mean(logits.argmax(-1) == LABELS))
     dense = MODEL.apply(MODEL.params, MODEL.buffers, INPUTS)
     assert REPORT.accuracy["dense"] == pytest.approx(np.mean(dense.argmax(-1) == LABELS))
-    fitness, _ = jp.objectives.compare_directions(logits, dense)
+    fitness, _ = jp.objectives.compare_probabilities(logits, dense)
     assert REPORT.fitness["best"] == pytest.approx(float(fitness), rel=1e-4)
     assert REPORT.evaluations == 12 and REPORT.generations == 2
 
@@ -153,7 +153,13 @@ def test_an_evolver_of_ones_own_needs_a_population():
 
 
 def test_the_paper_keeps_its_schedule_and_the_budget_under_it():
-    report = prune(evolver="paper4", space="scores", population=None, evaluations=120)
+    report = prune(
+        evolver="paper4",
+        space="scores",
+        objective="logit_cosine",
+        population=None,
+        evaluations=120,
+    )
     assert report.history.evaluations[0] == 50
     assert 50 < report.evaluations <= 120
 
