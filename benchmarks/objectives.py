@@ -26,6 +26,7 @@ from jgaprune import objectives
 from jgaprune.report.environment import device, versions
 
 COMPARISONS = {
+    "output_distance": objectives.compare_outputs,
     "total_variation": objectives.compare_probabilities,
     "logit_cosine": objectives.compare_directions,
     "logit_mse": objectives.compare_logits,

@@ -19,16 +19,13 @@ Comparison = Callable[[Array, Array], tuple[Array, Array]]
 """`logits [N, C], reference [N, ...] -> (fitness [], loss [])`; a module-level function."""
 
 
-def total_variation(
+def output_distance(
     model: Model, *, inputs: Array | None = None, repair: Repair | None = None
 ) -> Objective:
-    """Total variation distance between the class probabilities and the dense network's.
+    """The mean of `total_variation` and `logit_cosine`: 0 is the dense network. The default.
 
-    Half the sum of absolute differences, the mean over inputs, in 0..1; 0 is the dense network.
-    The logits are brought to the common scale of the dense network's before: decisions do not
-    depend on it, and pruning shrinks it. The default: where little is lost it counts what
-    changes decisions and not how sure the network is of the others, and where much is lost it
-    predicts accuracy as well as `logit_cosine`.
+    The one counts what changes decisions, which matters most where little is lost; the other
+    still tells candidates apart where much is lost.
 
     Args:
       model: the dense model.
@@ -42,6 +39,18 @@ def total_variation(
     Raises:
       ValueError: neither inputs nor a repair are given.
     """
+    return _against_dense(compare_outputs, model, inputs, repair)
+
+
+def total_variation(
+    model: Model, *, inputs: Array | None = None, repair: Repair | None = None
+) -> Objective:
+    """Total variation distance between the class probabilities and the dense network's.
+
+    Half the sum of absolute differences, the mean over inputs, in 0..1; 0 is the dense network.
+    The logits are brought to the common scale of the dense network's before: decisions do not
+    depend on it, and pruning shrinks it. Arguments as in `output_distance`.
+    """
     return _against_dense(compare_probabilities, model, inputs, repair)
 
 
@@ -52,7 +61,7 @@ def logit_cosine(
 
     0 is the dense network, 1 is unrelated outputs. Logits are centred per input, since the
     softmax ignores their mean; their common scale does not count either. Arguments as in
-    `total_variation`.
+    `output_distance`.
     """
     return _against_dense(compare_directions, model, inputs, repair)
 
@@ -62,7 +71,7 @@ def logit_mse(
 ) -> Objective:
     """Squared error of the centred logits, relative to their variance in the dense network.
 
-    0 is the dense network, 1 is as bad as a constant output. Arguments as in `total_variation`.
+    0 is the dense network, 1 is as bad as a constant output. Arguments as in `output_distance`.
     """
     return _against_dense(compare_logits, model, inputs, repair)
 
@@ -70,7 +79,7 @@ def logit_mse(
 def kl(model: Model, *, inputs: Array | None = None, repair: Repair | None = None) -> Objective:
     """Kullback-Leibler divergence of the outputs, KL(dense || pruned), in nats per input.
 
-    Arguments as in `total_variation`.
+    Arguments as in `output_distance`.
     """
     return _against_dense(compare_distributions, model, inputs, repair)
 
@@ -80,7 +89,7 @@ def agreement(
 ) -> Objective:
     """Share of inputs on which the arg-max differs from the dense network's (fitness).
 
-    `loss` is the share that agrees. Arguments as in `total_variation`.
+    `loss` is the share that agrees. Arguments as in `output_distance`.
     """
     return _against_dense(compare_decisions, model, inputs, repair)
 
@@ -93,8 +102,8 @@ def accuracy(
     Args:
       model: the dense model.
       labels: `int [N]`.
-      inputs: as in `total_variation`.
-      repair: as in `total_variation`.
+      inputs: as in `output_distance`.
+      repair: as in `output_distance`.
 
     Raises:
       ValueError: labels do not fit the inputs.
@@ -107,6 +116,14 @@ def cross_entropy(
 ) -> Objective:
     """Cross-entropy to labels in nats per input. Arguments as in `accuracy`."""
     return _objective(compare_likelihood, model, inputs, repair, _checked(labels, inputs, repair))
+
+
+def compare_outputs(logits: Array, dense: Array) -> tuple[Array, Array]:
+    """Mean of the total variation and of one minus the cosine of logits `[N, C]`."""
+    decisions, _ = compare_probabilities(logits, dense)
+    directions, _ = compare_directions(logits, dense)
+    loss = 0.5 * (decisions + directions)
+    return loss, loss
 
 
 def compare_probabilities(logits: Array, dense: Array) -> tuple[Array, Array]:

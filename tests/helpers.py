@@ -100,6 +100,7 @@ OBJECTIVES: dict[str, Objective] = {
     "agreement": objectives.agreement(MODEL, repair=REPAIR),
     "cross_entropy": objectives.cross_entropy(MODEL, LABELS, repair=REPAIR),
     "kl": objectives.kl(MODEL, repair=REPAIR),
+    "output_distance": objectives.output_distance(MODEL, repair=REPAIR),
     "total_variation": objectives.total_variation(MODEL, repair=REPAIR),
     "logit_cosine": objectives.logit_cosine(MODEL, repair=REPAIR),
     "logit_mse": objectives.logit_mse(MODEL, repair=REPAIR),

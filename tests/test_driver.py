@@ -32,7 +32,7 @@ def test_the_report_says_what_the_arrays_say():
     assert REPORT.accuracy["pruned"] == pytest.approx(np.mean(logits.argmax(-1) == LABELS))
     dense = MODEL.apply(MODEL.params, MODEL.buffers, INPUTS)
     assert REPORT.accuracy["dense"] == pytest.approx(np.mean(dense.argmax(-1) == LABELS))
-    fitness, _ = jp.objectives.compare_probabilities(logits, dense)
+    fitness, _ = jp.objectives.compare_outputs(logits, dense)
     assert REPORT.fitness["best"] == pytest.approx(float(fitness), rel=1e-4)
     assert REPORT.evaluations == 12 and REPORT.generations == 2
 

@@ -9,7 +9,7 @@ from jgaprune.masks import kept_for
 from jgaprune.model import Model
 
 ALL = {name: jnp.ones(shape, bool) for name, shape in zip(LAYOUT.names, LAYOUT.shapes, strict=True)}
-LABEL_FREE = ["agreement", "kl", "logit_cosine", "logit_mse", "total_variation"]
+LABEL_FREE = ["agreement", "kl", "logit_cosine", "logit_mse", "output_distance", "total_variation"]
 
 
 @pytest.mark.parametrize("name", LABEL_FREE)
@@ -36,6 +36,7 @@ def test_lower_fitness_is_better_than_removing_at_random(name, key):
 @pytest.mark.parametrize(
     "compare",
     [
+        objectives.compare_outputs,
         objectives.compare_probabilities,
         objectives.compare_directions,
         objectives.compare_logits,
@@ -69,6 +70,13 @@ def test_total_variation_against_numpy_at_any_scale_of_the_pruned_logits():
     silent, _ = objectives.compare_probabilities(jnp.zeros((7, 4)), dense)
     expected = 0.5 * np.abs(0.25 - softmax(dense)).sum(axis=-1).mean()
     assert float(silent) == pytest.approx(expected, rel=1e-5)
+
+
+def test_output_distance_is_the_mean_of_decisions_and_directions():
+    logits, dense = np.random.default_rng(0).normal(size=(2, 7, 4)).astype(np.float32)
+    parts = (objectives.compare_probabilities, objectives.compare_directions)
+    expected = np.mean([compare(logits, dense)[0] for compare in parts])
+    assert float(objectives.compare_outputs(logits, dense)[0]) == pytest.approx(float(expected))
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1.0, 1e18])

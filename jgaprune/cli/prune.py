@@ -92,7 +92,7 @@ class _Data(NamedTuple):
 )
 @click.option(
     "--objective",
-    default="total_variation",
+    default="output_distance",
     show_default=True,
     help=f"What is minimised. One of {', '.join(driver.OBJECTIVES)}. "
     f"{' and '.join(LABELLED_OBJECTIVES)} need labels in --inputs.",

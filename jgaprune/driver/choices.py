@@ -10,6 +10,7 @@ from jgaprune.types import Array, Evolver, MaskSpace, Objective, Repair
 
 SPACES = ("offsets", "weights", "scores")
 OBJECTIVES = (
+    "output_distance",
     "total_variation",
     "logit_cosine",
     "logit_mse",
@@ -59,6 +60,7 @@ def choose_objective(
         build = objectives.accuracy if objective == "accuracy" else objectives.cross_entropy
         return build(model, labels, inputs=own_inputs, repair=repair)
     label_free: dict[str, Callable[..., Objective]] = {
+        "output_distance": objectives.output_distance,
         "total_variation": objectives.total_variation,
         "logit_cosine": objectives.logit_cosine,
         "logit_mse": objectives.logit_mse,

@@ -38,7 +38,7 @@ def prune(
     supplement: bool = True,
     labels: Array | np.ndarray | None = None,
     space: str | MaskSpace = "offsets",
-    objective: str | Objective = "total_variation",
+    objective: str | Objective = "output_distance",
     evolver: str | Evolver = "genetic",
     repair: bool | Repair = True,
     seeds: bool = True,
@@ -65,8 +65,8 @@ def prune(
       labels: `int [N]`, for the objectives "accuracy" and "cross_entropy" only: the paper's
         setting.
       space: "offsets", "weights", "scores", or a `MaskSpace`.
-      objective: "total_variation", "logit_cosine", "logit_mse", "kl", "agreement", "accuracy",
-        "cross_entropy", or an `Objective`.
+      objective: "output_distance", "total_variation", "logit_cosine", "logit_mse", "kl",
+        "agreement", "accuracy", "cross_entropy", or an `Objective`.
       evolver: "genetic", "paper1" to "paper5", "evosax:NAME", or an `Evolver`.
       repair: whether the batch-norm statistics are corrected, in every evaluation and in the
         result; or a `Repair`.

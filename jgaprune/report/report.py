@@ -87,7 +87,7 @@ class Report:
       buffers: the buffers that go with them.
       masks: the best masks found.
       target_sparsity: fraction of the prunable weights that was to be removed.
-      objective: its name, "total_variation" for example; "custom" for the caller's own.
+      objective: its name, "output_distance" for example; "custom" for the caller's own.
       fitness: `start`, the best of generation 0, and `best`, the best of the run.
       baselines: one-shot methods at the same sparsity, by name.
       accuracy: `dense` and `pruned`, fractions on the evaluation data; None without them.
