@@ -319,10 +319,11 @@ def instant_search(monkeypatch):
     """Replaces the search by one that does nothing but magnitude, and may be told what to raise."""
     from test_report import magnitude_report
 
-    def install(error=None, **changes):
+    def install(error=None, meanwhile=lambda: None, **changes):
         def prune(model, *, on_record=None, **_):
             if error is not None:
                 raise error
+            meanwhile()
             return replace(magnitude_report(model), **changes)
 
         monkeypatch.setattr(driver, "prune", prune)
@@ -364,11 +365,29 @@ def test_a_folder_that_is_not_ours_is_kept_and_named(tmp_path, instant_search):
     instant_search(history=History())
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis").write_text("")
-    arguments = ("prune", "--weights", DIGITS, "--sparsity", "0.9", "--out", tmp_path / "run")
-    result = run(*arguments, "--overwrite")
+    (tmp_path / "run.old").mkdir()
+    arguments = ("--out", tmp_path / "run", "--overwrite")
+    result = run("prune", "--weights", DIGITS, "--sparsity", "0.9", *arguments)
     assert result.exit_code == 0
-    assert "run.old" in result.stderr
-    assert (tmp_path / "run.old" / "thesis").exists()
+    assert f"is now {tmp_path / 'run.old1'}." in result.stderr
+    assert (tmp_path / "run.old1" / "thesis").exists()
+    (tmp_path / "run" / "report.json").unlink()
+    assert f"is now {tmp_path / 'run.old2'}." in run("convert", DIGITS, *arguments).stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_what_could_not_be_written_is_said(tmp_path, instant_search, options):
+    weights = tmp_path / "digits.pth"
+    shutil.copy(DIGITS, weights)
+    instant_search(meanwhile=weights.unlink)
+    arguments = ("--sparsity", "0.9", "--out", tmp_path / "run")
+    result = run("prune", "--weights", weights, *arguments, *options)
+    assert result.exit_code == 0
+    assert "warning: pruned.safetensors was not written" in result.stderr
+    assert "pruned.safetensors" not in result.stdout.partition("Saved in")[2]
+    if options:
+        saved = json.loads((tmp_path / "run" / "report.json").read_text())
+        assert json.loads(result.stdout) == saved
 
 
 def test_faults_in_our_own_code_are_not_hidden(tmp_path, instant_search):

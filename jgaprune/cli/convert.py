@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from jgaprune.cli.deliver import tell_of_moved
 from jgaprune.cli.faults import collect, explains_faults
 from jgaprune.cli.options import architecture_options, load_model
 from jgaprune.converters.formats import write_npz, write_safetensors
@@ -51,8 +52,9 @@ def convert(
         lambda: check_out(out, overwrite=overwrite),
         lambda: load_model(arch, source, arch_config),
     )
-    write_folder(place, lambda folder: _write(model, to, folder))
+    aside = write_folder(place, lambda folder: _write(model, to, folder))
     click.echo(f"Saved {model.spec.name} in {place}: parameters and model.json.")
+    tell_of_moved(aside)
 
 
 def describe_spec(spec: ModelSpec) -> dict[str, Any]:

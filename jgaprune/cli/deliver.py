@@ -7,7 +7,7 @@ import click
 
 from jgaprune.cli.faults import INTERRUPTED
 from jgaprune.model import Model
-from jgaprune.report import Report, comparison, is_ours
+from jgaprune.report import Report, comparison, save_folder
 
 
 def deliver(report: Report, out: str, *, overwrite: bool, as_json: bool) -> None:
@@ -17,18 +17,15 @@ def deliver(report: Report, out: str, *, overwrite: bool, as_json: bool) -> None
     """
     if not as_json:
         click.echo(comparison(report))
-    moves = Path(out).exists() and not is_ours(Path(out))
-    place = report.save(out, overwrite=overwrite)
+    place, written, aside = save_folder(report, out, overwrite=overwrite)
     if as_json:
-        click.echo(json.dumps(report.to_json(), indent=2))
+        click.echo(json.dumps(written.to_json(), indent=2))
     else:
-        for sentence in report.warnings:
-            click.echo(f"jgaprune: warning: {sentence}", err=True)
-        click.echo(f"\nSaved in {place}: report.txt, report.json, plots, masks, pruned weights.")
-    if moves:
-        click.echo(
-            f"jgaprune: the folder that was there is now beside it, as {place.name}.old.", err=True
-        )
+        content = ", ".join(sorted(path.name for path in place.iterdir()))
+        click.echo(f"\nSaved in {place}: {content}.")
+    for sentence in written.warnings:
+        click.echo(f"jgaprune: warning: {sentence}", err=True)
+    tell_of_moved(aside)
     if report.interrupted:
         click.echo(
             f"jgaprune: interrupted after {report.evaluations:,} evaluations; the best masks so "
@@ -36,6 +33,12 @@ def deliver(report: Report, out: str, *, overwrite: bool, as_json: bool) -> None
             err=True,
         )
         raise click.exceptions.Exit(INTERRUPTED)
+
+
+def tell_of_moved(aside: Path | None) -> None:
+    """Says where a folder is that had to give way, if there was one."""
+    if aside is not None:
+        click.echo(f"jgaprune: the folder that was there is now {aside}.", err=True)
 
 
 def bytes_of_result(model: Model) -> int:

@@ -1,7 +1,7 @@
 """What a run found, as numbers, text, plots and files."""
 
 from jgaprune.report.evaluation import Run, accuracy, load_run
-from jgaprune.report.folder import SaveError, check_out, is_ours
+from jgaprune.report.folder import SaveError, check_out, save_folder
 from jgaprune.report.report import (
     LABELLED_OBJECTIVES,
     Baseline,
@@ -24,6 +24,6 @@ __all__ = [
     "accuracy",
     "check_out",
     "comparison",
-    "is_ours",
     "load_run",
+    "save_folder",
 ]

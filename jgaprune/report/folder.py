@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jgaprune.report.document import to_document
 from jgaprune.report.text import render
@@ -29,10 +29,30 @@ class SaveError(OSError):
     """A result can't be written; the message says where, why and what to do."""
 
 
-def save_folder(report: "Report", out: str | Path, *, overwrite: bool) -> Path:
-    """Writes a run's folder. Arguments, result and errors are those of `Report.save`."""
+class Saved(NamedTuple):
+    """What was written.
+
+    Attributes:
+      place: absolute path of the folder.
+      report: as written: its warnings name what could not be.
+      aside: where the folder is that was there before; None if there was none, or a run's.
+    """
+
+    place: Path
+    report: "Report"
+    aside: Path | None
+
+
+def save_folder(report: "Report", out: str | Path, *, overwrite: bool) -> Saved:
+    """Writes a run's folder. Arguments and errors are those of `Report.save`."""
     place = check_out(out, overwrite=overwrite)
-    return write_folder(place, lambda folder: _write_run(report, folder))
+    written = [report]
+
+    def fill(folder: Path) -> None:
+        written.append(_write_run(report, folder))
+
+    aside = write_folder(place, fill)
+    return Saved(place, written[-1], aside)
 
 
 def check_out(out: str | Path, *, overwrite: bool = False, num_bytes: int = 0) -> Path:
@@ -71,7 +91,7 @@ def check_out(out: str | Path, *, overwrite: bool = False, num_bytes: int = 0) -
     return place
 
 
-def write_folder(place: Path, fill: Callable[[Path], None]) -> Path:
+def write_folder(place: Path, fill: Callable[[Path], None]) -> Path | None:
     """Makes the folder `place` with what `fill` writes, or leaves everything as it was.
 
     What was there is replaced at the very end: a run's folder is deleted, any other folder is
@@ -81,6 +101,9 @@ def write_folder(place: Path, fill: Callable[[Path], None]) -> Path:
       place: absolute path of the folder.
       fill: writes the content into the folder it is given.
 
+    Returns:
+      The path of the folder that was renamed, if one was.
+
     Raises:
       SaveError: if writing fails.
     """
@@ -89,7 +112,7 @@ def write_folder(place: Path, fill: Callable[[Path], None]) -> Path:
     try:
         draft.mkdir(parents=True)
         fill(draft)
-        _put_in_place(draft, place)
+        return _put_in_place(draft, place)
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
         for folder in made:
@@ -101,7 +124,6 @@ def write_folder(place: Path, fill: Callable[[Path], None]) -> Path:
                 "choose another place."
             ) from error
         raise
-    return place
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -111,19 +133,8 @@ def write_json(path: Path, document: Any) -> None:
     )
 
 
-def is_ours(folder: Path) -> bool:
-    """Whether a folder is empty or one that jgaprune made, so that replacing it loses nothing."""
-    if not any(folder.iterdir()):
-        return True
-    for name in ("report.json", "model.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            document = json.loads((folder / name).read_text(encoding="utf-8"))
-            return "jgaprune" in document["versions"]
-    return False
-
-
-def _write_run(report: "Report", folder: Path) -> None:
-    """Everything that a run leaves behind."""
+def _write_run(report: "Report", folder: Path) -> "Report":
+    """Everything that a run leaves behind; returns the report as written."""
     # Matplotlib and the converters are needed only here, and importing them takes seconds.
     from jgaprune.report.plots import draw_plots
     from jgaprune.report.weights import write_weights
@@ -133,14 +144,15 @@ def _write_run(report: "Report", folder: Path) -> None:
     (folder / "report.txt").write_text(render(report), encoding="utf-8")
     (folder / "plots").mkdir()
     draw_plots(report, folder / "plots")
+    return report
 
 
-def _put_in_place(draft: Path, place: Path) -> None:
-    """Renames the finished folder, and moves aside or deletes what was there."""
+def _put_in_place(draft: Path, place: Path) -> Path | None:
+    """Renames the finished folder, and deletes what was there or returns where it is now."""
     if not place.exists():
         draft.rename(place)
-        return
-    keeps = not is_ours(place)
+        return None
+    keeps = not _is_ours(place)
     aside = _unused(place.with_name(place.name + ".old")) if keeps else _beside(place)
     place.rename(aside)
     try:
@@ -148,8 +160,21 @@ def _put_in_place(draft: Path, place: Path) -> None:
     except OSError:
         aside.rename(place)
         raise
-    if not keeps:
-        shutil.rmtree(aside, ignore_errors=True)
+    if keeps:
+        return aside
+    shutil.rmtree(aside, ignore_errors=True)
+    return None
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is empty or one that jgaprune made, so that replacing it loses nothing."""
+    if not any(folder.iterdir()):
+        return True
+    for name in ("report.json", "model.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            document = json.loads((folder / name).read_text(encoding="utf-8"))
+            return "jgaprune" in document["versions"]
+    return False
 
 
 def _beside(place: Path) -> Path:

@@ -165,7 +165,7 @@ class Report:
         Raises:
           SaveError: `out` exists and `overwrite` is False, or it cannot be written; an OSError.
         """
-        return save_folder(self, out, overwrite=overwrite)
+        return save_folder(self, out, overwrite=overwrite).place
 
 
 def _count(mask: Any) -> LayerCount:
