@@ -156,6 +156,41 @@ def test_a_linen_module_may_be_told_to_evaluate():
     assert model.spec.norms == ("bn",)
 
 
+class TrainableModule(nnx.Module):
+    """Its call decides, whatever `eval()` says; statistics and masks drawn are both seen."""
+
+    def __init__(self, rngs, rate=0.0):
+        self.bn, self.linear = nnx.BatchNorm(4, rngs=rngs), nnx.Linear(4, 3, rngs=rngs)
+        self.dropout = nnx.Dropout(rate, rngs=rngs)
+
+    def __call__(self, x, train=True, dropout=False):
+        x = self.dropout(x, deterministic=not dropout)
+        return self.linear(self.bn(x, use_running_average=not train))
+
+
+def _evaluate(module, inputs):
+    return module(inputs, train=False)
+
+
+def _draw(module, inputs):
+    return module(inputs, train=False, dropout=True)
+
+
+def test_an_nnx_module_may_be_told_to_evaluate():
+    module, inputs = TrainableModule(nnx.Rngs(0), 0.5), jnp.arange(12.0).reshape(3, 4)
+    with pytest.raises(ValueError, match="changes bn.mean, bn.var.*training mode.*call=lambda"):
+        Model.from_nnx(module, (4,))
+    with pytest.raises(ValueError, match="changes dropout.rngs.count"):
+        Model.from_nnx(module, (4,), call=_draw)
+    model = Model.from_nnx(module, (4,), call=_evaluate)
+    expected = module(inputs, train=False)
+    assert np.allclose(model.apply(model.params, model.buffers, inputs), expected)
+    logits, records = model.observe(
+        model.params, model.buffers, inputs, lambda name, batch, stored: batch
+    )
+    assert set(records) == {"bn"} and not np.allclose(logits, expected)
+
+
 class Block(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -180,6 +215,13 @@ def test_norms_that_cannot_be_told_apart_are_refused():
         Model.from_linen(module, variables, (4,))
     with pytest.raises(ValueError, match="more than once.*bn"):
         Model.from_nnx(SharedNet(nnx.Rngs(0)), (4,))
+
+
+def test_a_parameter_may_be_called_value():
+    names = ("query", "key", "value")
+    attention = {name: jnp.ones((3, 2)) for name in names}
+    model = Model.from_fn(lambda p, x: x @ p["a"]["value"], {"a": attention}, (3,))
+    assert set(model.params) == {f"a.{name}" for name in names}
 
 
 def test_unusable_networks_are_explained():

@@ -3,7 +3,7 @@
 `Forward` is what the adapters for Flax NNX, Flax Linen and plain functions have in common.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -49,13 +49,29 @@ def keep_stored(name: str, batch: Norm, stored: Norm) -> Norm:
 
 
 def leaf_name(path: tuple[object, ...]) -> str:
-    """A pytree path as a dotted name, without the `value` that NNX variables append.
+    """A pytree path as a dotted name, without the attribute `value` that NNX variables append.
 
     >>> leaf_name((jax.tree_util.DictKey("conv1"), jax.tree_util.DictKey("kernel")))
     'conv1.kernel'
     """
-    parts = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
-    return ".".join(parts[:-1] if parts[-1] == "value" and len(parts) > 1 else parts)
+    if len(path) > 1 and path[-1] == jax.tree_util.GetAttrKey("value"):
+        path = path[:-1]
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def named_leaves(paths: Sequence[tuple[tuple[object, ...], Any]]) -> dict[str, Array]:
+    """The leaves of a pytree by dotted name, from its paths.
+
+    Raises:
+      ValueError: two leaves have the same name.
+    """
+    leaves = {leaf_name(path): jnp.asarray(leaf) for path, leaf in paths}
+    if len(leaves) < len(paths):
+        raise ValueError(
+            "two arrays have the same dotted name, as {'a.b': x, 'a': {'b': y}} has; rename one "
+            "of them."
+        )
+    return leaves
 
 
 def norms_in_forward_order(

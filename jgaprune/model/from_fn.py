@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.tree_util import Partial, PyTreeDef
 
-from jgaprune.model.forward import Forward, leaf_name
+from jgaprune.model.forward import Forward, named_leaves
 from jgaprune.types import Array, Buffers, Params
 
 
@@ -25,12 +24,7 @@ def forward_from_fn(function: Callable[[Any, Array], Array], params: Any) -> For
       ValueError: two leaves have the same dotted name.
     """
     paths, tree = jax.tree_util.tree_flatten_with_path(params)
-    leaves = {leaf_name(path): jnp.asarray(leaf) for path, leaf in paths}
-    if len(leaves) < len(paths):
-        raise ValueError(
-            "two parameters have the same dotted name, as {'a.b': x, 'a': {'b': y}} has; rename "
-            "one of them."
-        )
+    leaves = named_leaves(paths)
     structure = _Structure(function, tree, tuple(leaves))
     return Forward(Partial(_apply, structure), None, leaves, {}, ())
 

@@ -18,7 +18,7 @@ from jax.tree_util import Partial, PyTreeDef
 from jgaprune.model.forward import (
     Forward,
     batch_statistics,
-    leaf_name,
+    named_leaves,
     norms_in_forward_order,
 )
 from jgaprune.types import Array, Buffers, Norm, NormRecord, NormRule, Params
@@ -52,8 +52,8 @@ def forward_from_linen(
       call: `module, inputs -> logits` where the module is called in another way.
 
     Raises:
-      ValueError: there is no `params` collection, the module trains, or it has batch-norm
-        layers inside a lifted transformation.
+      ValueError: there is no `params` collection, two leaves have the same name, the module
+        trains, or it has batch-norm layers inside a lifted transformation or calls one twice.
     """
     if "params" not in variables:
         raise ValueError(
@@ -79,7 +79,7 @@ def forward_from_linen(
 def _flatten(collections: dict[str, Any]) -> tuple[dict[str, Array], PyTreeDef]:
     """Leaves by name without the collection's own name, and the structure to rebuild."""
     paths, tree = jax.tree_util.tree_flatten_with_path(collections)
-    return {leaf_name(path[1:]): jnp.asarray(leaf) for path, leaf in paths}, tree
+    return named_leaves([(path[1:], leaf) for path, leaf in paths]), tree
 
 
 def _variables(structure: _Structure, params: Params, buffers: Buffers) -> dict[str, Any]:

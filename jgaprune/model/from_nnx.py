@@ -6,6 +6,7 @@ state is shared and a plain `vmap` over parameters works. Batch-norm layers are 
 the statistics it is about to use.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from jgaprune.model.forward import (
     Forward,
     batch_statistics,
     leaf_name,
+    named_leaves,
     norms_in_forward_order,
 )
 from jgaprune.types import Array, Buffers, Norm, NormRecord, NormRule, Params
@@ -30,18 +32,27 @@ class _Structure:
     """How flat dicts become the module again; hashes by value."""
 
     graph: Any
+    call: Callable[[Any, Array], Array] | None
     params: PyTreeDef
     param_names: tuple[str, ...]
     buffers: PyTreeDef
     buffer_names: tuple[str, ...]
 
 
-def forward_from_nnx(module: nnx.Module, input_shape: tuple[int, ...]) -> Forward:
+def forward_from_nnx(
+    module: nnx.Module,
+    input_shape: tuple[int, ...],
+    call: Callable[[Any, Array], Array] | None = None,
+) -> Forward:
     """Takes an NNX module apart; a copy of it is put in evaluation mode, yours stays as it is.
 
     Args:
       module: called as `module(inputs [N, ...]) -> logits [N, C]`.
       input_shape: shape of one input.
+      call: `module, inputs -> logits` where the module is called in another way.
+
+    Raises:
+      ValueError: the module trains all the same, or calls a batch-norm layer twice.
     """
     module = nnx.clone(module)
     module.eval()
@@ -50,7 +61,8 @@ def forward_from_nnx(module: nnx.Module, input_shape: tuple[int, ...]) -> Forwar
     )
     param_names, flat_params, params_tree = _flatten(params)
     buffer_names, flat_buffers, buffers_tree = _flatten(buffers)
-    structure = _Structure(graph, params_tree, param_names, buffers_tree, buffer_names)
+    structure = _Structure(graph, call, params_tree, param_names, buffers_tree, buffer_names)
+    _check_evaluates(structure, randomness, flat_params, flat_buffers, input_shape)
     apply = Partial(_apply, structure, randomness)
     observe = Partial(_observe, structure, randomness)
     norms = norms_in_forward_order(observe, flat_params, flat_buffers, input_shape)
@@ -60,7 +72,7 @@ def forward_from_nnx(module: nnx.Module, input_shape: tuple[int, ...]) -> Forwar
 def _flatten(state: nnx.State) -> tuple[tuple[str, ...], dict[str, Array], PyTreeDef]:
     """Leaf names, leaves by name, and the structure to rebuild the state."""
     paths, tree = jax.tree_util.tree_flatten_with_path(state)
-    leaves = {leaf_name(path): jnp.asarray(leaf) for path, leaf in paths}
+    leaves = named_leaves(paths)
     return tuple(leaves), leaves, tree
 
 
@@ -73,7 +85,40 @@ def _merge(structure: _Structure, randomness: Any, params: Params, buffers: Buff
 def _apply(
     structure: _Structure, randomness: Any, params: Params, buffers: Buffers, inputs: Array
 ) -> Array:
-    return _merge(structure, randomness, params, buffers)(inputs)
+    return _called(structure, _merge(structure, randomness, params, buffers), inputs)
+
+
+def _called(structure: _Structure, module: Any, inputs: Array) -> Array:
+    return module(inputs) if structure.call is None else structure.call(module, inputs)
+
+
+def _check_evaluates(
+    structure: _Structure,
+    randomness: Any,
+    params: Params,
+    buffers: Buffers,
+    input_shape: tuple[int, ...],
+) -> None:
+    """Refuses a module whose forward pass changes statistics or draws random numbers."""
+    changed: list[str] = []
+
+    def trace(randomness: Any, params: Params, buffers: Buffers, inputs: Array) -> Array:
+        module = _merge(structure, randomness, params, buffers)
+        before, _ = jax.tree_util.tree_flatten_with_path(nnx.state(module))
+        logits = _called(structure, module, inputs)
+        after, _ = jax.tree_util.tree_flatten_with_path(nnx.state(module))
+        known = dict(before)
+        changed.extend(leaf_name(path) for path, leaf in after if known.get(path, leaf) is not leaf)
+        return logits
+
+    inputs = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
+    jax.eval_shape(trace, randomness, params, buffers, inputs)
+    if changed:
+        raise ValueError(
+            f"a forward pass changes {', '.join(changed)}: the module runs in training mode "
+            "although eval() was called. Pass call=lambda module, inputs: module(inputs, "
+            "train=False), or whatever puts it into evaluation mode."
+        )
 
 
 def _observe(
@@ -90,7 +135,7 @@ def _observe(
         if isinstance(node, nnx.BatchNorm):
             name = ".".join(str(part) for part in path)
             node.promote_dtype = partial(_intercept, node, name, rule, records, node.promote_dtype)
-    return module(inputs), records
+    return _called(structure, module, inputs), records
 
 
 def _intercept(node, name, rule, records, promote_dtype, arrays, /, **options):

@@ -55,6 +55,7 @@ class Model(NamedTuple):
         module: nnx.Module,
         input_shape: tuple[int, ...],
         *,
+        call: Callable[[Any, Array], Array] | None = None,
         name: str | None = None,
         prunable: Prunable | None = None,
         preprocessing: Preprocessing | None = None,
@@ -65,15 +66,19 @@ class Model(NamedTuple):
           module: called as `module(inputs [N, ...]) -> logits [N, C]`; it is copied, and the
             copy put in evaluation mode.
           input_shape: shape of one input, for example `(32, 32, 3)`.
+          call: `module, inputs -> logits` where the module is called in another way, for
+            example `lambda module, inputs: module(inputs, train=False)`. Define it once:
+            searches over equal functions share one compiled program.
           name: for reports; the class's name by default.
           prunable: which leaves take part; by default those of two or more axes and more than
             one input per output that are not called bias, scale or embedding.
           preprocessing: how stored images become inputs.
 
         Raises:
-          ValueError: the output is not `[N, C]`, or nothing is prunable.
+          ValueError: the output is not `[N, C]`, nothing is prunable, the forward pass updates
+            statistics or draws random numbers, or it calls a batch-norm layer twice.
         """
-        forward = forward_from_nnx(module, tuple(input_shape))
+        forward = forward_from_nnx(module, tuple(input_shape), call)
         return _assemble(
             forward, input_shape, name or type(module).__name__, prunable, preprocessing
         )
@@ -95,6 +100,10 @@ class Model(NamedTuple):
         evaluation mode: construct it so (`use_running_average=True`, `deterministic=True`), or
         say with `call` how it is asked to, for example
         `call=lambda module, inputs: module(inputs, train=False)`. The rest is as in `from_nnx`.
+
+        Raises:
+          ValueError: as in `from_nnx`; or there are no `params`, two leaves have the same dotted
+            name, or a batch-norm layer is inside a lifted transformation such as `nn.remat`.
         """
         forward = forward_from_linen(module, dict(variables), tuple(input_shape), call)
         return _assemble(
@@ -115,6 +124,10 @@ class Model(NamedTuple):
 
         `params` is any pytree. Define the function at module level: searches over equal
         functions share one compiled program. The rest is as in `from_nnx`.
+
+        Raises:
+          ValueError: the output is not `[N, C]`, nothing is prunable, or two leaves have the same
+            dotted name.
         """
         forward = forward_from_fn(function, params)
         label = name or str(getattr(function, "__name__", "function"))
