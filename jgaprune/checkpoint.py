@@ -14,13 +14,3 @@ def save_tree(path: str | Path, tree: Any) -> None:
     """
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(Path(path).absolute(), tree)
-
-
-def load_tree(path: str | Path) -> Any:
-    """Reads what `save_tree` wrote, as nested dicts of arrays on the default device.
-
-    Raises:
-      FileNotFoundError: there is no such folder.
-    """
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(Path(path).absolute())

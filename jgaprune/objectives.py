@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 
 from jgaprune.masks import apply_masks, count_kept
-from jgaprune.model import Model
+from jgaprune.model import Model, label_faults
 from jgaprune.types import Array, Key, Masks, Objective, Repair, Score
 
 Comparison = Callable[[Array, Array], tuple[Array, Array]]
@@ -101,21 +102,25 @@ def accuracy(
 
     Args:
       model: the dense model.
-      labels: `int [N]`.
+      labels: `int [N]`, classes from 0.
       inputs: as in `output_distance`.
       repair: as in `output_distance`.
 
     Raises:
-      ValueError: labels do not fit the inputs.
+      ValueError: labels do not fit the inputs or the model's outputs.
     """
-    return _objective(compare_labels, model, inputs, repair, _checked(labels, inputs, repair))
+    return _objective(
+        compare_labels, model, inputs, repair, _checked(model, labels, inputs, repair)
+    )
 
 
 def cross_entropy(
     model: Model, labels: Array, *, inputs: Array | None = None, repair: Repair | None = None
 ) -> Objective:
     """Cross-entropy to labels in nats per input. Arguments as in `accuracy`."""
-    return _objective(compare_likelihood, model, inputs, repair, _checked(labels, inputs, repair))
+    return _objective(
+        compare_likelihood, model, inputs, repair, _checked(model, labels, inputs, repair)
+    )
 
 
 def compare_outputs(logits: Array, dense: Array) -> tuple[Array, Array]:
@@ -208,15 +213,11 @@ def _shown(inputs: Array | None, repair: Repair | None) -> Array:
     return repair.inputs
 
 
-def _checked(labels: Array, inputs: Array | None, repair: Repair | None) -> Array:
-    num_inputs = _shown(inputs, repair).shape[0]
-    labels = jnp.asarray(labels)
-    if labels.shape != (num_inputs,) or not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(
-            f"labels must be integers of shape ({num_inputs},), one per input, "
-            f"got {labels.dtype} of shape {labels.shape}."
-        )
-    return labels
+def _checked(model: Model, labels: Array, inputs: Array | None, repair: Repair | None) -> Array:
+    faults = label_faults(np.asarray(labels), _shown(inputs, repair).shape[0], model.spec)
+    if faults:
+        raise ValueError(" ".join(faults))
+    return jnp.asarray(labels)
 
 
 def _objective(

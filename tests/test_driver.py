@@ -6,8 +6,10 @@ from helpers import INPUTS, LAYOUT, MODEL, SPARSITY, count, trees_equal
 from helpers import SPACES as SPACE_CASES
 
 import jgaprune as jp
+from jgaprune import objectives
 from jgaprune.driver import EVOLVERS, OBJECTIVES, SPACES
-from jgaprune.masks import kept_for
+from jgaprune.driver.choices import choose_space
+from jgaprune.masks import Layout, kept_for
 from jgaprune.model import Model
 from jgaprune.types import Score
 
@@ -83,11 +85,34 @@ def test_every_space_runs_with_its_evolvers(space, evolver):
     assert report.history.best == sorted(report.history.best, reverse=True)
 
 
+@pytest.mark.parametrize("name", SPACES)
+def test_the_name_of_a_space_stands_for_it(name):
+    space, expected = choose_space(name, MODEL, SPARSITY), SPACE_CASES[name].space
+    genome = jax.eval_shape(space.sample, jax.random.key(0))
+    assert genome == jax.eval_shape(expected.sample, jax.random.key(0))
+
+
+COMPARISONS = {
+    "output_distance": objectives.compare_outputs,
+    "total_variation": objectives.compare_probabilities,
+    "logit_cosine": objectives.compare_directions,
+    "logit_mse": objectives.compare_logits,
+    "kl": objectives.compare_distributions,
+    "agreement": objectives.compare_decisions,
+    "accuracy": objectives.compare_labels,
+    "cross_entropy": objectives.compare_likelihood,
+}
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_objective_runs(objective):
+def test_every_objective_is_what_its_name_says(objective):
     labels = LABELS if objective in ("accuracy", "cross_entropy") else None
     report = prune(objective=objective, labels=labels, evolver="paper1")
     assert report.uses_labels == (labels is not None)
+    dense = MODEL.apply(MODEL.params, MODEL.buffers, INPUTS)
+    logits = MODEL.apply(report.params, report.buffers, INPUTS)
+    fitness, _ = COMPARISONS[objective](logits, dense if labels is None else jnp.asarray(labels))
+    assert report.fitness["best"] == pytest.approx(float(fitness), rel=1e-4)
 
 
 def test_every_paper_strategy_and_evosax_have_names():
@@ -134,6 +159,8 @@ def test_budgets_hold(limit):
         ({"inputs": np.full((3, 8, 8, 2), np.nan, np.float32)}, "NaN"),
         ({"objective": "accuracy"}, "needs inputs and labels"),
         ({"labels": LABELS}, "does not use them"),
+        ({"objective": "accuracy", "labels": LABELS + 1}, r"range over 1\.\.5.*outputs 0\.\.4"),
+        ({"objective": "accuracy", "labels": LABELS[:3]}, "one per input"),
         ({"space": "weights", "evolver": "evosax:CMA_ES"}, "real-valued"),
         ({"evaluations": 3}, "do not pay for generation 0 of 4"),
         ({"evaluation_data": (INPUTS, LABELS[:, None])}, "labels have shape"),
@@ -144,6 +171,22 @@ def test_budgets_hold(limit):
 def test_bad_calls_are_explained(change, message):
     with pytest.raises(ValueError, match=message):
         prune(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"space": jp.spaces.scores(MODEL, 0.9)}, "same sparsity"),
+        ({"space": jp.spaces.offsets({"w": jnp.ones(9)}, Layout(("w",), ((9,),)), 0.5)}, "layout"),
+        ({"evolver": "evosax:Open_ES", "population": 3}, "even"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_before_anything_is_computed(change, message):
+    def fail(progress):
+        raise AssertionError("the work began")
+
+    with pytest.raises(ValueError, match=message):
+        prune(**change, on_record=fail)
 
 
 def test_an_evolver_of_ones_own_needs_a_population():
@@ -160,7 +203,8 @@ def test_the_paper_keeps_its_schedule_and_the_budget_under_it():
         population=None,
         evaluations=120,
     )
-    assert report.history.evaluations[0] == 50
+    assert report.history.evaluations[0] == report.settings["initial_population"] == 50
+    assert report.settings["population"] is None
     assert 50 < report.evaluations <= 120
 
 
@@ -229,11 +273,22 @@ def test_an_interrupt_before_there_is_anything_is_passed_on():
 
 def test_failed_evaluations_are_reported():
     params = {"w": jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])}
-    report = jp.prune(
-        Model.from_fn(_fails_without_its_smallest, params, (3,)), sparsity=0.34, **SMALL
-    )
+    model = Model.from_fn(_fails_without_its_smallest, params, (3,))
+    report = jp.prune(model, sparsity=0.34, space="weights", **SMALL)
     assert "gave NaN" in report.warnings[-1]
+    assert np.isfinite(report.fitness["best"]) and bool(report.masks["w"][0, 0])
 
 
 def _fails_without_its_smallest(params, inputs):
     return jnp.where(params["w"][0, 0] == 0, jnp.nan, inputs @ params["w"])
+
+
+def test_failures_of_the_first_generation_count_too():
+    model = Model.from_fn(_always_fails, {"w": jnp.array([[1.0, 2.0], [3.0, 4.0]])}, (2,))
+    report = jp.prune(model, sparsity=0.5, population=4, evaluations=4)
+    assert "4 evaluations gave NaN" in report.warnings[-2]
+    assert "arbitrary" in report.warnings[-1]
+
+
+def _always_fails(params, inputs):
+    return inputs @ params["w"] * jnp.nan

@@ -217,6 +217,12 @@ def test_impossible_searches_are_explained(key):
     _, genomes = seed_genomes()
     with pytest.raises(ValueError, match="4 seeds do not fit"):
         jp.build_search(SPACE, OBJECTIVE, evolver, population=3, seeds=genomes)
+    with pytest.raises(ValueError, match="leading axis.*jnp.stack"):
+        jp.build_search(SPACE, OBJECTIVE, evolver, population=4, seeds=genomes[0])
+    packed = SPACES["weights"].space
+    sparser = jnp.stack([jnp.zeros_like(packed.sample(key))])
+    with pytest.raises(ValueError, match=f"seeds keep 0 .*keeps {SPACES['weights'].budget}"):
+        jp.build_search(packed, OBJECTIVE, evolver, population=4, seeds=sparser)
     with pytest.raises(ValueError, match="population must be at least 2.*strength"):
         jp.evolvers.genetic(SPACE, population=1, strength=(0.5, 0.1))
     evolver = jp.evolvers.genetic(SPACE, population=6)

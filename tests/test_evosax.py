@@ -127,10 +127,7 @@ WANDERING = {"iAMaLGaM_Univariate", "SimpleGA"}
 @pytest.mark.filterwarnings("ignore:optax.global_norm is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("name", algorithms)
 def test_every_algorithm_searches(key, name):
-    build = evosax_algorithm(name)
-    if name == "RandomSearch":
-        build = partial(build, sampling_fn=sample_real)
-    evolver = from_evosax(build, REAL, population=POPULATION)
+    evolver = from_evosax(evosax_algorithm(name), REAL, population=POPULATION)
     _, best = scanned(evolver, first_generation(REAL, key), key, 30)
     assert bool(jnp.all(jnp.isfinite(best)))
     assert name in WANDERING or float(jnp.min(best)) < float(best[0])
@@ -195,7 +192,6 @@ def test_packed_genomes_are_refused():
     [
         ("Open_ES", 7, "Open_ES refuses population 7.*even"),
         ("SV_CMA_ES", 7, "SV_CMA_ES refuses population 7.*divide by 2"),
-        ("RandomSearch", 8, "RandomSearch cannot be built.*sampling_fn.*partial"),
     ],
 )
 def test_settings_that_evosax_refuses_are_explained(name, population, message):
@@ -203,12 +199,32 @@ def test_settings_that_evosax_refuses_are_explained(name, population, message):
         from_evosax(evosax_algorithm(name), REAL, population=population)
 
 
+def _with_horizon(population_size, solution, horizon):
+    return CMA_ES(population_size, solution)
+
+
+def test_an_algorithm_with_arguments_of_its_own_needs_a_partial():
+    with pytest.raises(ValueError, match="_with_horizon cannot be built.*horizon.*partial"):
+        from_evosax(_with_horizon, REAL, population=8)
+
+
+def test_random_search_draws_from_the_space(key):
+    evolver = from_evosax(RandomSearch, REAL, population=4)
+    genomes = first_generation(REAL, key, 4)
+    proposed, _ = evolver.ask(key, evolver.init(key, genomes, jnp.zeros(4)))
+    np.testing.assert_array_equal(proposed, genomes)
+
+
 def test_the_rest_of_the_settings_comes_with_a_partial(key):
-    build = partial(RandomSearch, sampling_fn=sample_real)
+    build = partial(RandomSearch, sampling_fn=_twice_as_large)
     evolver = from_evosax(build, REAL, population=4)
     genomes = first_generation(REAL, key, 4)
     proposed, _ = evolver.ask(key, evolver.init(key, genomes, jnp.zeros(4)))
-    np.testing.assert_array_equal(proposed, first_generation(REAL, key, 4))
+    np.testing.assert_array_equal(proposed, 2 * genomes)
+
+
+def _twice_as_large(key):
+    return 2 * sample_real(key)
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def test_several_faults_are_listed_together(tmp_path):
     )
     with pytest.raises(ValueError) as refusal:
         read_evaluation_data(tmp_path / "d.npz", COLOUR)
-    for part in ("(N, 6, 4, 3)", "150 of 150", "one per image", "labels range over -1..7"):
+    for part in ("(N, 6, 4, 3)", "150 of 150", "one per input", "labels range over -1..7"):
         assert part in str(refusal.value)
 
 

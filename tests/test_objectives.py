@@ -162,6 +162,9 @@ def test_missing_inputs_and_wrong_labels_are_explained():
         objectives.accuracy(MODEL, jnp.zeros(3, jnp.int32), inputs=INPUTS)
     with pytest.raises(ValueError, match="integers"):
         objectives.accuracy(MODEL, jnp.zeros(len(INPUTS)), inputs=INPUTS)
+    for wrong in (-1, 5):
+        with pytest.raises(ValueError, match=r"outputs 0\.\.4"):
+            objectives.cross_entropy(MODEL, jnp.full(len(INPUTS), wrong), inputs=INPUTS)
 
 
 def test_a_nan_in_the_logits_is_a_nan_in_the_fitness(key):

@@ -91,6 +91,12 @@ def test_changes_are_bounded(scale):
     assert np.all(np.abs(shift) <= 0.5 + 1e-5)
 
 
+@pytest.mark.parametrize("bounds", [{"max_variance_ratio": 0.5}, {"max_mean_shift": -1.0}])
+def test_impossible_bounds_are_refused(bounds):
+    with pytest.raises(ValueError, match="at least"):
+        repair.batch_norm_delta(MODEL, INPUTS, **bounds)
+
+
 def test_a_channel_that_died_stays_finite():
     masks = {**MASKS, "conv1.kernel": jnp.zeros_like(MASKS["conv1.kernel"])}
     logits, _, buffers = REPAIR.fit(apply_masks(MODEL.params, masks), MODEL.buffers)

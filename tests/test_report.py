@@ -9,11 +9,12 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import safetensors.numpy
 
 from jgaprune import converters
-from jgaprune.checkpoint import load_tree, save_tree
+from jgaprune.checkpoint import save_tree
 from jgaprune.converters.formats import FormatError
 from jgaprune.demo import load_demo
 from jgaprune.masks import apply_masks, join, keep_top, split
@@ -205,7 +206,8 @@ def test_saved_weights_are_the_masked_ones_in_the_sources_form(report, saved):
 
 
 def test_saved_flax_parameters_come_back(report, saved):
-    tree = load_tree(saved / "params")
+    with ocp.StandardCheckpointer() as checkpointer:
+        tree = checkpointer.restore(saved / "params")
     for kind, leaves in (("params", report.params), ("buffers", report.buffers)):
         assert set(tree[kind]) == set(leaves)
         for name, leaf in leaves.items():

@@ -1,6 +1,6 @@
 """Orbax folders, read only: as written by `StandardCheckpointer` or `PyTreeCheckpointer`.
 
-Saving and resuming a search is `jgaprune.checkpoint`. Reading needs no Orbax: `_METADATA`
+Writing them is `jgaprune.checkpoint`. Reading needs no Orbax: `_METADATA`
 lists the arrays, and TensorStore, with which Orbax writes them, opens each. Its headers are
 checked before any array is read, because an allocation that fails there ends the process.
 Format: https://orbax.readthedocs.io/en/latest/guides/checkpoint/checkpoint_format.html.

@@ -58,7 +58,8 @@ class _Data(NamedTuple):
     required=True,
     type=float,
     metavar="S",
-    help="Fraction of the prunable weights to remove, between 0 and 1; met exactly.",
+    help="Fraction of the prunable weights to remove, between 0 and 1; met to the weight (the "
+    "space scores rounds it in every tensor).",
 )
 @click.option(
     "--inputs",

@@ -12,9 +12,8 @@ from jgaprune.driver.choices import (
     initial_population,
     unknown_name,
 )
-from jgaprune.inputs.images import label_faults
 from jgaprune.masks import kept_for
-from jgaprune.model import Model
+from jgaprune.model import Model, label_faults
 from jgaprune.report import LABELLED_OBJECTIVES
 from jgaprune.saliency import minimum_per_layer
 
@@ -44,7 +43,7 @@ def check_call(
         unknown_name("evolver", evolver, EVOLVERS),
         _sparsity_fault(sparsity, model),
         None if inputs is None else _inputs_fault("inputs", inputs, model),
-        _labels_fault(labels, inputs, objective),
+        *_labels_faults(labels, inputs, objective, model),
         *_evaluation_faults(evaluation_data, model),
         *budget.faults(),
         _population_fault(evolver, population, budget, model),
@@ -117,12 +116,15 @@ def _inputs_fault(what: str, inputs: object, model: Model) -> str | None:
     return None
 
 
-def _labels_fault(labels: object, inputs: object, objective: object) -> str | None:
-    if objective in LABELLED_OBJECTIVES and (labels is None or inputs is None):
-        return f"objective {objective} needs inputs and labels; label-free ones need neither"
-    if labels is not None and objective not in LABELLED_OBJECTIVES:
-        return (
+def _labels_faults(labels: Any, inputs: Any, objective: object, model: Model) -> list[str]:
+    if objective in LABELLED_OBJECTIVES:
+        if labels is None or inputs is None:
+            return [f"objective {objective} needs inputs and labels; label-free ones need neither"]
+        faults = label_faults(np.asarray(labels), len(inputs), model.spec)
+        return [fault.rstrip(".") for fault in faults]
+    if labels is not None:
+        return [
             f"labels were given, but objective {objective} does not use them; pass "
             "evaluation_data=(inputs, labels) to measure accuracy in the report"
-        )
-    return None
+        ]
+    return []

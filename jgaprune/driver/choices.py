@@ -1,24 +1,24 @@
 """The names that `prune` and the command line understand, and what each stands for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 
 from jgaprune import evolvers, objectives, saliency, spaces
-from jgaprune.masks import kept_for
+from jgaprune.masks import Layout, kept_for
 from jgaprune.model import Model
-from jgaprune.types import Array, Evolver, MaskSpace, Objective, Repair
+from jgaprune.types import Array, Evolver, MaskSpace, Objective, Repair, Scores
 
-SPACES = ("offsets", "weights", "scores")
-OBJECTIVES = (
-    "output_distance",
-    "total_variation",
-    "logit_cosine",
-    "logit_mse",
-    "kl",
-    "agreement",
-    "accuracy",
-    "cross_entropy",
-)
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "output_distance": objectives.output_distance,
+    "total_variation": objectives.total_variation,
+    "logit_cosine": objectives.logit_cosine,
+    "logit_mse": objectives.logit_mse,
+    "kl": objectives.kl,
+    "agreement": objectives.agreement,
+    "accuracy": objectives.accuracy,
+    "cross_entropy": objectives.cross_entropy,
+}
 EVOLVERS = ("genetic", "paper1", "paper2", "paper3", "paper4", "paper5", "evosax:NAME")
 _IN_UNIT = ("accuracy", "agreement", "total_variation")
 SALIENCIES = {
@@ -32,17 +32,25 @@ SALIENCIES = {
 _DEFAULT_POPULATION = 16
 
 
-def choose_space(space: str | MaskSpace, model: Model, sparsity: float) -> MaskSpace:
-    """A space by name, on the magnitude of the model's weights."""
-    if not isinstance(space, str):
-        return space
-    if space == "scores":
-        return spaces.scores(model, sparsity)
+def _on_magnitude(
+    build: Callable[[Scores, Layout, float], MaskSpace], model: Model, sparsity: float
+) -> MaskSpace:
     layout = model.layout
     basis = saliency.magnitude(model.params, layout, sparsity)
     basis = saliency.protect(basis, layout, kept_for(sparsity, layout.num_weights))
-    build = spaces.offsets if space == "offsets" else spaces.weights
     return build(basis, layout, sparsity)
+
+
+SPACES: dict[str, Callable[[Model, float], MaskSpace]] = {
+    "offsets": partial(_on_magnitude, spaces.offsets),
+    "weights": partial(_on_magnitude, spaces.weights),
+    "scores": spaces.scores,
+}
+
+
+def choose_space(space: str | MaskSpace, model: Model, sparsity: float) -> MaskSpace:
+    """A space by name, on the magnitude of the model's weights."""
+    return SPACES[space](model, sparsity) if isinstance(space, str) else space
 
 
 def choose_objective(
@@ -56,18 +64,8 @@ def choose_objective(
     if not isinstance(objective, str):
         return objective
     own_inputs = None if repair is not None and repair.inputs is inputs else inputs
-    if labels is not None:
-        build = objectives.accuracy if objective == "accuracy" else objectives.cross_entropy
-        return build(model, labels, inputs=own_inputs, repair=repair)
-    label_free: dict[str, Callable[..., Objective]] = {
-        "output_distance": objectives.output_distance,
-        "total_variation": objectives.total_variation,
-        "logit_cosine": objectives.logit_cosine,
-        "logit_mse": objectives.logit_mse,
-        "kl": objectives.kl,
-        "agreement": objectives.agreement,
-    }
-    return label_free[objective](model, inputs=own_inputs, repair=repair)
+    given = (model,) if labels is None else (model, labels)
+    return OBJECTIVES[objective](*given, inputs=own_inputs, repair=repair)
 
 
 def choose_evolver(
@@ -121,7 +119,7 @@ def _schedule(model: Model) -> evolvers.Schedule:
     return evolvers.schedule_named("cifar10" if model.spec.input_shape[-1] == 3 else "mnist")
 
 
-def unknown_name(what: str, name: object, known: tuple[str, ...]) -> str | None:
+def unknown_name(what: str, name: object, known: Collection[str]) -> str | None:
     """The fault in a name, or None."""
     if not isinstance(name, str) or name in known:
         return None

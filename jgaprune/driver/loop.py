@@ -65,7 +65,7 @@ def run_search(
     """
     started = time.perf_counter()
     state, record = search.init(key)
-    done = Progression(_copy(state.best.genome), float(record.best))
+    done = Progression(_copy(state.best.genome), float(record.best), failures=int(state.failures))
     _extend(done, jax.tree.map(lambda leaf: leaf[None], record))
     curve = _AccuracyCurve(accuracy_of, budget)
     try:

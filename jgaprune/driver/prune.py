@@ -1,5 +1,7 @@
 """`prune()`: the whole way from a model to a report."""
 
+import math
+
 import jax
 import numpy as np
 
@@ -14,10 +16,10 @@ from jgaprune.driver.measure import (
     one_shot_masks,
     repaired,
 )
+from jgaprune.driver.plan import Choices, plan_search
 from jgaprune.driver.progress import OnRecord, Progress, ignore
 from jgaprune.driver.stopwatch import Stopwatch
 from jgaprune.driver.wiring import (
-    Choices,
     build_ready,
     make_inputs,
     make_judge,
@@ -71,7 +73,7 @@ def prune(
       repair: whether the batch-norm statistics are corrected, in every evaluation and in the
         result; or a `Repair`.
       seeds: whether the one-shot masks are put into generation 0, so that the result is never
-        worse than the best of them where the space can express them; the paper's evolvers are
+        worse than the best of them where the space can express them; "paper1" to "paper5" are
         never seeded.
       evaluations: budget in candidates, generation 0 included; 1000 by default.
       generations: budget in generations.
@@ -108,6 +110,13 @@ def prune(
     )
     choices = Choices(space, objective, evolver).as_pytrees()
     keys = split_key(key)
+    plan = plan_search(
+        model,
+        choices,
+        sparsity=sparsity,
+        population=population,
+        initial=initial_population(evolver, population, budget.evaluations, model),
+    )
 
     tell(Progress("inputs"))
     shown, origin, warnings = make_inputs(
@@ -125,37 +134,34 @@ def prune(
     watch.lap("baselines")
 
     tell(Progress("compile"))
-    initial = initial_population(evolver, population, budget.evaluations, model)
+    seeded = seeds and not choices.names()[-1].startswith("paper")
     ready = build_ready(
-        judge,
-        sparsity=sparsity,
-        choices=choices,
-        population=population,
-        initial=initial,
-        seeds=one_shot if seeds else {},
-        fitness={name: float(one.repaired.fitness or 0) for name, one in baselines.items()},
+        plan,
+        judge.repaired,
+        seeds=one_shot if seeded else {},
+        fitness={name: one.repaired.fitness for name, one in baselines.items()},
         chunk=chunk,
         key=keys.search,
     )
     watch.lap("compile")
 
-    done = run_search(ready.search, keys.search, budget, _accuracy_of(judge, ready.space), tell)
-    settings: dict[str, object] = {
+    done = run_search(ready.search, keys.search, budget, _accuracy_of(judge, plan.space), tell)
+    settings = {
         "sparsity": sparsity,
         "inputs": origin,
         "num_inputs": int(shown.shape[0]),
         **dict(zip(choices._fields, choices.names(), strict=True)),
         "repair": repair_name(model, repair),
         "seeds": ready.num_seeds,
-        "evaluations": budget.evaluations,
-        "generations": budget.generations,
-        "seconds": budget.seconds,
-        "population": initial,
+        **vars(budget),
+        "population": population,
+        "initial_population": plan.initial,
         "key": jax.random.key_data(keys.root).tolist(),
+        "key_impl": str(jax.random.key_impl(keys.root)),
         "chunk": ready.chunk,
     }
     warnings += ready.warnings
-    return _report(judge, sparsity, ready.space, done, baselines, settings, warnings, watch)
+    return _report(judge, sparsity, plan.space, done, baselines, settings, warnings, watch)
 
 
 def _accuracy_of(judge: Judge, space: MaskSpace):
@@ -182,6 +188,8 @@ def _report(
     dense, pruned = judge.dense_accuracy(), judge.accuracy(masks)
     if done.failures:
         warnings += (f"{done.failures} evaluations gave NaN and counted as the worst.",)
+    if not math.isfinite(done.history.best[-1]):
+        warnings += ("No candidate had a finite fitness: the masks are arbitrary.",)
     return Report(
         model=judge.model,
         params=params,

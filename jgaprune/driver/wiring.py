@@ -1,5 +1,6 @@
-"""What `prune` does by default with what it is not told: inputs, repair, judge, search."""
+"""What `prune` does by default with what it is not told: keys, inputs, repair, judge, search."""
 
+import math
 import operator
 from typing import NamedTuple
 
@@ -7,39 +8,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgaprune.driver.choices import choose_evolver, choose_objective, choose_space
+from jgaprune.driver.choices import choose_objective
 from jgaprune.driver.measure import EvaluationData, Judge
+from jgaprune.driver.plan import Plan
 from jgaprune.engine import Search, as_pytree, auto_chunk, build_search
 from jgaprune.inputs import gaussian_noise, synthesize
 from jgaprune.model import Model
 from jgaprune.repair import batch_norm_delta
-from jgaprune.types import Array, Evolver, Genomes, Key, Masks, MaskSpace, Objective, Repair
+from jgaprune.types import Array, Genomes, Key, Masks, MaskSpace, Objective, Repair
 
 NUM_INPUTS = 512
 """Inputs that a search should see: on half of them it fits what is odd about them."""
 _FEWEST_MADE = 256
 
 
-class Choices(NamedTuple):
-    """What the caller chose, by name or as an object."""
-
-    space: str | MaskSpace
-    objective: str | Objective
-    evolver: str | Evolver
-
-    def as_pytrees(self) -> "Choices":
-        """The same, where plain functions may enter compiled programs."""
-        return Choices(*(one if isinstance(one, str) else as_pytree(one) for one in self))
-
-    def names(self) -> tuple[str, str, str]:
-        """Names for the settings; "custom" for objects."""
-        return tuple(choice if isinstance(choice, str) else "custom" for choice in self)  # type: ignore[return-value]
-
-
 class Ready(NamedTuple):
     """A search ready to run, with what was chosen for it."""
 
-    space: MaskSpace
     search: Search
     chunk: int
     num_seeds: int
@@ -132,55 +117,43 @@ def make_judge(
 
 
 def build_ready(
-    judge: Judge,
+    plan: Plan,
+    objective: Objective,
     *,
-    sparsity: float,
-    choices: Choices,
-    population: int | None,
-    initial: int,
     seeds: dict[str, Masks],
-    fitness: dict[str, float],
+    fitness: dict[str, float | None],
     chunk: int | str,
     key: Key,
 ) -> Ready:
-    """Wires space, evolver and seeds into a compiled search.
+    """Wires a plan, an objective and seeds into a compiled search.
 
     Args:
-      judge: of the run.
-      sparsity: fraction to remove.
-      choices: of the caller.
-      population: that the caller asked for.
-      initial: size of generation 0.
-      seeds: one-shot masks for generation 0, by name; the paper's evolvers get none.
+      plan: what evolves.
+      objective: of the run.
+      seeds: one-shot masks for generation 0, by name.
       fitness: of the repaired seeds, by name.
       chunk: candidates per forward pass, or "auto".
       key: of the kind that the search will be started with.
     """
-    model, objective = judge.model, judge.repaired
-    space = choose_space(choices.space, model, sparsity)
-    _, objective_name, evolver_name = choices.names()
-    size = population if evolver_name.startswith("paper") else initial
-    evolver = choose_evolver(choices.evolver, space, objective_name, size, model)
-    if evolver_name.startswith("paper"):
-        seeds = {}
+    space, evolver, initial = plan
     genomes, warnings = _encode(space, seeds, fitness, initial)
     chunk = auto_chunk(space, objective, initial) if isinstance(chunk, str) else chunk
     search = build_search(
         space, objective, evolver, population=initial, seeds=genomes, chunk=chunk
     ).compile(key)
     num_seeds = 0 if genomes is None else jax.tree.leaves(genomes)[0].shape[0]
-    return Ready(space, search, chunk, num_seeds, warnings)
+    return Ready(search, chunk, num_seeds, warnings)
 
 
 def _encode(
-    space: MaskSpace, seeds: dict[str, Masks], fitness: dict[str, float], places: int
+    space: MaskSpace, seeds: dict[str, Masks], fitness: dict[str, float | None], places: int
 ) -> tuple[Genomes | None, tuple[str, ...]]:
     """The seeds as genomes, the best of them where not all fit, and what was lost on the way."""
     if not seeds:
         return None, ()
     if space.encode is None:
         return None, ("The space cannot express masks: generation 0 has no one-shot masks.",)
-    best = sorted(seeds, key=lambda name: fitness[name])[:places]
+    best = sorted(seeds, key=lambda name: _worst_if_unknown(fitness[name]))[:places]
     names = [name for name in seeds if name in best]
     genomes = {name: space.encode(seeds[name]) for name in names}
     altered = [name for name in names if not _same(space.decode(genomes[name]), seeds[name])]
@@ -193,6 +166,10 @@ def _encode(
         else ()
     )
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *genomes.values()), warnings
+
+
+def _worst_if_unknown(fitness: float | None) -> float:
+    return math.inf if fitness is None or math.isnan(fitness) else fitness
 
 
 def _same(first: Masks, second: Masks) -> bool:

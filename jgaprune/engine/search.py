@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from jgaprune.engine.evaluate import evaluate
+from jgaprune.engine.seeds import check_seeds
 from jgaprune.engine.state import Best, Record, SearchState
 from jgaprune.types import Array, Evolver, Fitness, Genomes, Key, MaskSpace, Objective
 
@@ -72,16 +73,13 @@ def build_search(
       chunk: candidates per vmapped forward pass.
 
     Raises:
-      ValueError: population or chunk below 1, or more seeds than places.
+      ValueError: population or chunk below 1, more seeds than places, or seeds that are no
+        genomes of the space.
     """
-    num_seeds = 0 if seeds is None else jax.tree.leaves(seeds)[0].shape[0]
     if population < 1 or chunk < 1:
         raise ValueError(f"population and chunk must be at least 1, got {population} and {chunk}.")
-    if num_seeds > population:
-        raise ValueError(
-            f"{num_seeds} seeds do not fit into a population of {population}; "
-            "raise the population or pass fewer seeds."
-        )
+    if seeds is not None:
+        check_seeds(as_pytree(space), seeds, population)
     parts = as_pytree(_Parts(space, objective, evolver._replace(restage=None)))
     start = partial(_init, parts, seeds, population=population, chunk=chunk)
     if evolver.restage is not None:

@@ -63,6 +63,7 @@ def from_evosax(build: Build, space: MaskSpace, *, population: int) -> Evolver:
     """
     genome = jax.eval_shape(space.sample, jax.random.key(0))
     _check_real(genome)
+    build = _with_sampling(build, space)
     instance = _construct(build, population, genome)
     instance.metrics_fn = _no_metrics  # the default ones hold whole solutions
     leaves, tree = jax.tree.flatten(genome)
@@ -102,6 +103,14 @@ def _check_real(genome: Any) -> None:
             "which it would turn into floats silently. Use the spaces `offsets` or `scores` "
             "with it, or the evolver `genetic` with this space."
         )
+
+
+def _with_sampling(build: Build, space: MaskSpace) -> Build:
+    """Random search asks how a solution is drawn: as the space draws genomes."""
+    asked = inspect.signature(build).parameters.get("sampling_fn")
+    if asked is None or asked.default is not inspect.Parameter.empty:
+        return build
+    return partial(build, sampling_fn=space.sample)
 
 
 def _construct(build: Build, population: int, genome: Any) -> EvolutionaryAlgorithm:

@@ -13,12 +13,11 @@ import numpy as np
 
 from jgaprune.inputs.images import (
     input_faults,
-    label_faults,
     prepare,
     to_inputs,
     with_normalisation,
 )
-from jgaprune.model import ModelSpec
+from jgaprune.model import ModelSpec, label_faults
 
 Images = np.ndarray | jax.Array | str | Path
 """An array, or the path of a `.npy` or `.npz` file."""

@@ -88,21 +88,6 @@ def input_faults(images: np.ndarray, spec: ModelSpec) -> list[str]:
     return faults
 
 
-def label_faults(labels: np.ndarray, num_images: int, spec: ModelSpec) -> list[str]:
-    """Why an array can't be the labels of so many images, one sentence each."""
-    if labels.dtype.kind not in "iu":
-        return [f"labels have dtype {labels.dtype}; expected integers 0..{spec.num_outputs - 1}."]
-    faults = []
-    if labels.shape != (num_images,):
-        faults.append(f"labels have shape {labels.shape}; expected ({num_images},), one per image.")
-    if labels.size and (labels.min() < 0 or labels.max() >= spec.num_outputs):
-        faults.append(
-            f"labels range over {labels.min()}..{labels.max()}; {spec.name} has outputs "
-            f"0..{spec.num_outputs - 1}."
-        )
-    return faults
-
-
 def to_inputs(images: np.ndarray, spec: ModelSpec) -> np.ndarray:
     """Inputs `float32 [N, ...]` from an array without `input_faults`."""
     plan = spec.preprocessing

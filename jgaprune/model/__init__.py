@@ -2,6 +2,14 @@
 
 from jgaprune.model.forward import Forward
 from jgaprune.model.model import Model
-from jgaprune.model.spec import ModelSpec, Preprocessing, Source, SourceTensor
+from jgaprune.model.spec import ModelSpec, Preprocessing, Source, SourceTensor, label_faults
 
-__all__ = ["Forward", "Model", "ModelSpec", "Preprocessing", "Source", "SourceTensor"]
+__all__ = [
+    "Forward",
+    "Model",
+    "ModelSpec",
+    "Preprocessing",
+    "Source",
+    "SourceTensor",
+    "label_faults",
+]

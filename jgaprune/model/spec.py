@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import jax
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,18 @@ class ModelSpec:
     source: Source | None = None
     tensors: tuple[tuple[str, SourceTensor], ...] = ()
     config: tuple[tuple[str, object], ...] = ()
+
+
+def label_faults(labels: np.ndarray, num_inputs: int, spec: ModelSpec) -> list[str]:
+    """Why an array can't be the labels of so many inputs, one sentence each."""
+    if labels.dtype.kind not in "iu":
+        return [f"labels have dtype {labels.dtype}; expected integers 0..{spec.num_outputs - 1}."]
+    faults = []
+    if labels.shape != (num_inputs,):
+        faults.append(f"labels have shape {labels.shape}; expected ({num_inputs},), one per input.")
+    if labels.size and (labels.min() < 0 or labels.max() >= spec.num_outputs):
+        faults.append(
+            f"labels range over {labels.min()}..{labels.max()}; {spec.name} has outputs "
+            f"0..{spec.num_outputs - 1}."
+        )
+    return faults

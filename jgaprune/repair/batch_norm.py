@@ -44,7 +44,15 @@ def batch_norm_delta(
 
     Returns:
       A `Repair`, whose `fit` changes the buffers only.
+
+    Raises:
+      ValueError: a bound is impossible.
     """
+    if not max_variance_ratio >= 1.0 or not max_mean_shift >= 0.0:
+        raise ValueError(
+            "max_variance_ratio must be at least 1 and max_mean_shift at least 0, got "
+            f"{max_variance_ratio:g} and {max_mean_shift:g}."
+        )
     if model.observe is None or not model.spec.norms:
         return Repair(inputs, Partial(_forward_only, model.apply, inputs))
     _, dense = jax.jit(_observe_dense)(model, inputs)

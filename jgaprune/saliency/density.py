@@ -14,12 +14,18 @@ from jgaprune.types import Array, Params, Scores
 
 
 def uniform_magnitude(params: Params, layout: Layout, sparsity: float) -> Scores:
-    """The largest weights of every tensor, the same share everywhere."""
+    """The largest weights of every tensor, the same share everywhere.
+
+    Args and result as in `magnitude`.
+    """
     return _at_densities(params, layout, [1.0 - sparsity] * len(layout.names))
 
 
 def erk(params: Params, layout: Layout, sparsity: float) -> Scores:
-    """The largest weights of every tensor, at Erdos-Renyi-Kernel densities."""
+    """The largest weights of every tensor, at Erdos-Renyi-Kernel densities.
+
+    Args and result as in `magnitude`.
+    """
     return _at_densities(params, layout, erk_densities(layout, sparsity))
 
 

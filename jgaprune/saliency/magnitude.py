@@ -12,6 +12,14 @@ from jgaprune.types import Array, Params, Scores
 def magnitude(params: Params, layout: Layout, sparsity: float) -> Scores:
     """Absolute value, one threshold for the whole network.
 
+    Args:
+      params: by leaf name; those of the layout are scored.
+      layout: the prunable leaves.
+      sparsity: fraction to remove; scores of some methods depend on it.
+
+    Returns:
+      `float32`, one score per weight, by leaf name in the leaf's shape.
+
     >>> magnitude({"w": jnp.array([-2.0, 1.0])}, Layout(("w",), ((2,),)), 0.5)["w"].tolist()
     [2.0, 1.0]
     """
@@ -21,7 +29,8 @@ def magnitude(params: Params, layout: Layout, sparsity: float) -> Scores:
 def lamp(params: Params, layout: Layout, sparsity: float) -> Scores:
     """Square over the sum of squares of all weights of the tensor that are at least as large.
 
-    The largest weight of every tensor scores 1, so no tensor dies.
+    The largest weight of every tensor scores 1, so no tensor dies. Args and result as in
+    `magnitude`.
 
     >>> lamp({"w": jnp.array([1.0, 2.0])}, Layout(("w",), ((2,),)), 0.5)["w"].tolist()
     [0.20000000298023224, 1.0]

@@ -1,0 +1,82 @@
+"""What evolves: the space and the evolver, by name or as the caller built them."""
+
+from typing import NamedTuple
+
+import jax
+
+from jgaprune.driver.choices import choose_evolver, choose_space
+from jgaprune.engine import as_pytree
+from jgaprune.masks import count_kept, kept_for
+from jgaprune.model import Model
+from jgaprune.types import Evolver, MaskSpace, Objective
+
+
+class Choices(NamedTuple):
+    """What the caller chose, by name or as an object."""
+
+    space: str | MaskSpace
+    objective: str | Objective
+    evolver: str | Evolver
+
+    def as_pytrees(self) -> "Choices":
+        """The same, where plain functions may enter compiled programs."""
+        return Choices(*(one if isinstance(one, str) else as_pytree(one) for one in self))
+
+    def names(self) -> tuple[str, str, str]:
+        """Names for the settings; "custom" for objects."""
+        return tuple(choice if isinstance(choice, str) else "custom" for choice in self)  # type: ignore[return-value]
+
+
+class Plan(NamedTuple):
+    """What evolves, and how many candidates generation 0 has."""
+
+    space: MaskSpace
+    evolver: Evolver
+    initial: int
+
+
+def plan_search(
+    model: Model,
+    choices: Choices,
+    *,
+    sparsity: float,
+    population: int | None,
+    initial: int,
+) -> Plan:
+    """Builds what evolves, before anything costly is computed.
+
+    Args:
+      model: the dense network.
+      choices: of the caller.
+      sparsity: fraction to remove.
+      population: that the caller asked for.
+      initial: size of generation 0.
+
+    Raises:
+      ValueError: the space is for another model or sparsity, or the evolver refuses the space
+        or the population.
+    """
+    space = choose_space(choices.space, model, sparsity)
+    if not isinstance(choices.space, str):
+        _check_space(space, model, sparsity)
+    _, objective_name, evolver_name = choices.names()
+    size = population if evolver_name.startswith("paper") else initial
+    evolver = choose_evolver(choices.evolver, space, objective_name, size, model)
+    return Plan(space, evolver, initial)
+
+
+def _check_space(space: MaskSpace, model: Model, sparsity: float) -> None:
+    """A space that the caller built must be one of this model and sparsity."""
+    layout, masks = model.layout, space.decode(space.sample(jax.random.key(0)))
+    found = {name: tuple(mask.shape) for name, mask in masks.items()}
+    if found != dict(zip(layout.names, layout.shapes, strict=True)):
+        raise ValueError(
+            f"the space has masks for {found}, the prunable weights of {model.spec.name} are "
+            f"{dict(zip(layout.names, layout.shapes, strict=True))}. Build it from model.layout."
+        )
+    kept, wanted = int(count_kept(masks)), kept_for(sparsity, layout.num_weights)
+    if abs(kept - wanted) > len(layout.names):  # `scores` rounds in every tensor
+        raise ValueError(
+            f"the space keeps {kept} of {layout.num_weights} weights; a sparsity of {sparsity:g} "
+            f"keeps {wanted}. Build the space and call prune with the same sparsity."
+        )
