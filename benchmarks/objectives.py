@@ -47,6 +47,8 @@ def main() -> None:
     document = {
         "question": __doc__.partition("\n")[0],
         "model": model.spec.name,
+        "sha256": model.spec.source and model.spec.source.sha256,
+        "key": arguments.key,
         "genomes": arguments.genomes,
         "num_labelled": len(data[1]),
         "device": device(),

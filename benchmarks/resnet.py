@@ -35,6 +35,7 @@ def main() -> None:
         "question": __doc__.partition("\n")[0],
         "model": model.spec.name,
         "sha256": model.spec.source and model.spec.source.sha256,
+        "key_of_inputs": arguments.key,
         "keys": arguments.keys,
         "num_labelled": len(data[1]),
         "device": device(),
