@@ -38,11 +38,11 @@ COMPARISONS = {
 def main() -> None:
     """Measures every source of inputs at every sparsity."""
     arguments = _arguments()
-    model, data, sources = subject(arguments)
+    model, data, repairs = subject(arguments)
     cells = []
-    for source, inputs in sources.items():
+    for source, repair in repairs.items():
         for sparsity in arguments.sparsities:
-            cells.append(_cell(model, source, inputs, sparsity, data, arguments))
+            cells.append(_cell(model, source, repair, sparsity, data, arguments))
             print(cells[-1], flush=True)
     document = {
         "question": __doc__.partition("\n")[0],
@@ -59,10 +59,9 @@ def main() -> None:
     arguments.out.write_text(json.dumps(document, indent=1) + "\n")
 
 
-def _cell(model, source, inputs, sparsity, data, arguments) -> dict:
-    repair = jp.repair.batch_norm_delta(model, inputs)
+def _cell(model, source, repair, sparsity, data, arguments) -> dict:
     space, genomes = _genomes(model, sparsity, arguments.genomes)
-    dense = model.apply(model.params, model.buffers, inputs)
+    dense = model.apply(model.params, model.buffers, repair.inputs)
     rows = [_measure(model, space, repair, jnp.asarray(data[0]), genome) for genome in genomes]
     error = np.array([np.mean(np.asarray(seen).argmax(-1) != data[1]) for _, seen in rows])
     fitness = {

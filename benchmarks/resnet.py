@@ -29,8 +29,8 @@ SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9)
 def main() -> None:
     """Runs every cell and writes one JSON after each, so that a stopped run keeps its cells."""
     arguments = _arguments()
-    model, data, sources = subject(arguments)
-    cells: list[dict] = []
+    model, data, repairs = subject(arguments)
+    cells = _kept_cells(arguments)
     document = {
         "question": __doc__.partition("\n")[0],
         "model": model.spec.name,
@@ -42,21 +42,29 @@ def main() -> None:
         "versions": versions(),
         "cells": cells,
     }
-    for source, inputs in sources.items():
+    for source in arguments.sources or repairs:
+        repair = repairs[source]
         budgets = zip(arguments.sparsities, itertools.cycle(arguments.evaluations), strict=False)
         for sparsity, evaluations in budgets:
-            cells.append(_cell(model, source, inputs, sparsity, evaluations, data, arguments.keys))
+            cells.append(_cell(model, source, repair, sparsity, evaluations, data, arguments.keys))
             print(_line(cells[-1]), flush=True)
             _write(arguments.out, document)
 
 
-def _cell(model, source, inputs, sparsity, evaluations, data, keys) -> dict:
+def _kept_cells(arguments) -> list[dict]:
+    """Those of an earlier run that are not to be measured again."""
+    if not arguments.sources or not arguments.out.is_file():
+        return []
+    earlier = json.loads(arguments.out.read_text())["cells"]
+    return [cell for cell in earlier if cell["inputs"] not in arguments.sources]
+
+
+def _cell(model, source, repair, sparsity, evaluations, data, keys) -> dict:
     reports = [
         jp.prune(
             model,
             sparsity=sparsity,
-            inputs=inputs,
-            supplement=False,
+            repair=repair,
             evaluations=evaluations,
             key=key,
             evaluation_data=data,
@@ -66,7 +74,7 @@ def _cell(model, source, inputs, sparsity, evaluations, data, keys) -> dict:
     first = reports[0].to_json()
     return {
         "inputs": source,
-        "num_inputs": len(inputs),
+        "num_inputs": len(repair.inputs),
         "sparsity": sparsity,
         "dense": first["accuracy"]["dense"],
         "baselines": first["baselines"],
@@ -110,6 +118,12 @@ def _arguments():
     arguments.add_argument("--sparsities", type=float, nargs="+", default=SPARSITIES)
     arguments.add_argument(
         "--evaluations", type=int, nargs="+", default=(DEFAULT_EVALUATIONS,), help="per sparsity"
+    )
+    arguments.add_argument(
+        "--sources",
+        nargs="+",
+        choices=("none", "unlabelled"),
+        help="measure these alone, and keep the cells of an earlier run",
     )
     arguments.add_argument("--keys", type=int, nargs="+", default=(0, 1, 2), help="of the search")
     chosen = arguments.parse_args()

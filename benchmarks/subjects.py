@@ -5,28 +5,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import jgaprune as jp
-from jgaprune.driver.wiring import num_made, split_key
+from jgaprune.driver.wiring import make_inputs, make_repair, split_key
 from jgaprune.inputs.files import read_evaluation_data, read_inputs
-from jgaprune.types import Array
+from jgaprune.types import Repair
 
 RESULTS = Path(__file__).parent / "results"
 NUM_GIVEN = 256
 
 
 class Subject(NamedTuple):
-    """A model, `(inputs, labels)` for measuring accuracy, and label-free inputs.
+    """A model, `(inputs, labels)` for measuring accuracy, and the repairs of a search.
 
-    `inputs` holds what the search sees, by what the user gives: none, or unlabelled images. Both
-    are what `prune` makes of that under the same key, made once for all cells.
+    `repairs` holds what `prune` makes under the same key of what the user gives: nothing, or
+    unlabelled images. Their inputs are what the search sees; they are made once for all cells.
     """
 
     model: jp.Model
     data: tuple[np.ndarray, np.ndarray]
-    inputs: dict[str, Array]
+    repairs: dict[str, Repair]
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -57,11 +56,15 @@ def subject(arguments: argparse.Namespace) -> Subject:
     model = jp.converters.load(arguments.arch, arguments.weights)
     unlabelled = read_inputs(arguments.inputs, model.spec)
     chosen = np.random.default_rng(arguments.key).permutation(len(unlabelled))[:NUM_GIVEN]
-    given = jnp.asarray(unlabelled[chosen])
     key = split_key(arguments.key).inputs
-    made = {count: jp.inputs.synthesize(model, key, num_made(count)) for count in (0, len(given))}
-    inputs = {"none": made[0], "unlabelled": jnp.concatenate([given, made[len(given)]])}
-    return Subject(model, read_evaluation_data(arguments.eval_data, model.spec), inputs)
+    sources = {"none": None, "unlabelled": unlabelled[chosen]}
+    repairs = {name: _repair(model, given, key) for name, given in sources.items()}
+    return Subject(model, read_evaluation_data(arguments.eval_data, model.spec), repairs)
+
+
+def _repair(model: jp.Model, given: np.ndarray | None, key: jax.Array) -> Repair:
+    inputs = make_inputs(model, given, True, key, supplement=True)
+    return make_repair(model, inputs, True)
 
 
 def _tiny() -> Subject:
@@ -70,7 +73,8 @@ def _tiny() -> Subject:
     model = jp.Model.from_fn(_two_layers, params, (6,))
     inputs = jax.random.normal(draw, (32, 6))
     labels = np.asarray(_two_layers(params, inputs).argmax(-1))
-    return Subject(model, (np.asarray(inputs), labels), {"noise": inputs})
+    repair = jp.repair.batch_norm_delta(model, inputs)
+    return Subject(model, (np.asarray(inputs), labels), {"noise": repair})
 
 
 def _two_layers(params, inputs):

@@ -102,7 +102,8 @@ class Repair(NamedTuple):
     """What is done to a masked model, without data, before it is used.
 
     Attributes:
-      inputs: `[N, ...]`, the model inputs the repair works on.
+      inputs: `[N, ...]`, the model inputs whose logits `fit` returns; it works on them or on
+        some of them.
       fit: `masked params, buffers -> (logits [N, C] on these inputs, params, buffers)`.
     """
 

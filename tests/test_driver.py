@@ -2,14 +2,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import INPUTS, LAYOUT, MODEL, SPARSITY, count, trees_equal
+from helpers import INPUTS, LAYOUT, MODEL, SPARSITY, count, inputs_for, trees_equal
 from helpers import SPACES as SPACE_CASES
 
 import jgaprune as jp
 from jgaprune import objectives
-from jgaprune.driver import EVOLVERS, OBJECTIVES, SPACES
+from jgaprune.driver import EVOLVERS, OBJECTIVES, SPACES, wiring
 from jgaprune.driver.choices import choose_space
-from jgaprune.masks import Layout, kept_for
+from jgaprune.masks import Layout, apply_masks, kept_for
 from jgaprune.model import Model
 from jgaprune.types import Score
 
@@ -71,6 +71,19 @@ def test_synthesised_inputs_join_given_ones_unless_labels_or_the_caller_forbid()
     assert REPORT.settings["num_inputs"] == len(INPUTS)
     labelled = prune(supplement=True, objective="accuracy", labels=LABELS)
     assert labelled.settings["inputs"] == "given"
+
+
+def test_the_repair_works_on_synthesised_inputs_alone(monkeypatch):
+    made = inputs_for(MODEL, 6, seed=9)
+    monkeypatch.setattr(wiring, "synthesize", lambda *_: made)
+    inputs = wiring.make_inputs(MODEL, INPUTS, True, jax.random.key(0), supplement=True)
+    np.testing.assert_array_equal(inputs.all, np.concatenate([made, INPUTS]))
+    repair = wiring.make_repair(MODEL, inputs, True)
+    assert repair.inputs is inputs.all, "or the objective would look at them once more"
+    params = apply_masks(MODEL.params, REPORT.masks)
+    _, _, buffers = repair.fit(params, MODEL.buffers)
+    _, _, expected = jp.repair.batch_norm_delta(MODEL, made).fit(params, MODEL.buffers)
+    assert trees_equal(buffers, expected)
 
 
 def _dense_net(params, inputs):

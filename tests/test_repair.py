@@ -91,6 +91,19 @@ def test_changes_are_bounded(scale):
     assert np.all(np.abs(shift) <= 0.5 + 1e-5)
 
 
+def test_shown_inputs_are_looked_at_and_change_no_statistics():
+    params = apply_masks(MODEL.params, MASKS)
+    first, rest = INPUTS[:5], INPUTS[5:]
+    expected, _, buffers = repair.batch_norm_delta(MODEL, first).fit(params, MODEL.buffers)
+    both = repair.batch_norm_delta(MODEL, first, shown=rest)
+    np.testing.assert_array_equal(both.inputs, INPUTS)
+    logits, _, found = both.fit(params, MODEL.buffers)
+    for name in buffers:
+        np.testing.assert_array_equal(found[name], buffers[name])
+    np.testing.assert_allclose(logits[:5], expected, atol=1e-6)
+    np.testing.assert_allclose(logits[5:], MODEL.apply(params, buffers, rest), atol=1e-6)
+
+
 @pytest.mark.parametrize("bounds", [{"max_variance_ratio": 0.5}, {"max_mean_shift": -1.0}])
 def test_impossible_bounds_are_refused(bounds):
     with pytest.raises(ValueError, match="at least"):

@@ -63,7 +63,7 @@ def prune(
         from the model's batch-norm statistics, or drawn as noise where it has none.
       supplement: whether synthesised inputs join the given ones where the model has batch-norm
         and the search needs no labels: they keep it honest when the given ones are few, or
-        unlike the training data.
+        unlike the training data. The repair then works on the synthesised ones alone.
       labels: `int [N]`, for the objectives "accuracy" and "cross_entropy" only: the paper's
         setting.
       space: "offsets", "weights", "scores", or a `MaskSpace`.
@@ -119,12 +119,12 @@ def prune(
     )
 
     tell(Progress("inputs"))
-    shown, origin, warnings = make_inputs(
+    chosen = make_inputs(
         model, inputs, repair, keys.inputs, supplement=supplement and labels is None
     )
-    used_repair = make_repair(model, shown, repair)
+    used_repair = make_repair(model, chosen, repair)
     judge = make_judge(
-        model, choices.objective, shown, labels, used_repair, keys.scores, evaluation_data
+        model, choices.objective, chosen.all, labels, used_repair, keys.scores, evaluation_data
     )
     watch.lap("inputs")
 
@@ -148,8 +148,8 @@ def prune(
     done = run_search(ready.search, keys.search, budget, _accuracy_of(judge, plan.space), tell)
     settings = {
         "sparsity": sparsity,
-        "inputs": origin,
-        "num_inputs": int(shown.shape[0]),
+        "inputs": chosen.origin,
+        "num_inputs": len(chosen.all),
         **dict(zip(choices._fields, choices.names(), strict=True)),
         "repair": repair_name(model, repair),
         "seeds": ready.num_seeds,
@@ -160,7 +160,7 @@ def prune(
         "key_impl": str(jax.random.key_impl(keys.root)),
         "chunk": ready.chunk,
     }
-    warnings += ready.warnings
+    warnings = chosen.warnings + ready.warnings
     return _report(judge, sparsity, plan.space, done, baselines, settings, warnings, watch)
 
 

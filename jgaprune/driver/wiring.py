@@ -49,6 +49,22 @@ def split_key(key: int | Key) -> Keys:
     return Keys(key, *jax.random.split(key, 3))
 
 
+class Inputs(NamedTuple):
+    """The inputs of a search.
+
+    Attributes:
+      all: `[N, ...]`, what the objective looks at.
+      num_for_repair: so many of them, from the first, are what the repair works on.
+      origin: where they come from.
+      warnings: what a reader should know of them.
+    """
+
+    all: Array
+    num_for_repair: int
+    origin: str
+    warnings: tuple[str, ...] = ()
+
+
 def make_inputs(
     model: Model,
     given: Array | np.ndarray | None,
@@ -56,23 +72,28 @@ def make_inputs(
     key: Key,
     *,
     supplement: bool,
-) -> tuple[Array, str, tuple[str, ...]]:
-    """The inputs of the search, where they come from, and what a reader should know of them."""
+) -> Inputs:
+    """The inputs of the search.
+
+    Synthesised ones match the statistics that are stored, so the repair works on them alone: on
+    given ones that are unlike the training data it does worse.
+    """
     if given is None and not isinstance(repair, bool):
-        return repair.inputs, "those of the repair", ()
+        return Inputs(repair.inputs, len(repair.inputs), "those of the repair")
     shown = None if given is None else jnp.asarray(given, jnp.float32)
     if model.observe and model.spec.norms and (shown is None or supplement):
         made = synthesize(model, key, num_made(0 if shown is None else len(shown)))
         if shown is None:
-            return made, "synthesised", ()
-        return jnp.concatenate([shown, made]), "given and synthesised", ()
+            return Inputs(made, len(made), "synthesised")
+        return Inputs(jnp.concatenate([made, shown]), len(made), "given and synthesised")
     if shown is not None:
-        return shown, "given", ()
+        return Inputs(shown, len(shown), "given")
     warning = (
         f"{model.spec.name} has no batch-norm layers to synthesise inputs from: the search used "
         "Gaussian noise, on which it can fool itself. Pass unlabelled inputs if you have any."
     )
-    return gaussian_noise(model.spec, key, NUM_INPUTS), "noise", (warning,)
+    noise = gaussian_noise(model.spec, key, NUM_INPUTS)
+    return Inputs(noise, len(noise), "noise", (warning,))
 
 
 def num_made(num_given: int) -> int:
@@ -84,11 +105,15 @@ def num_made(num_given: int) -> int:
     return max(_FEWEST_MADE, NUM_INPUTS - num_given)
 
 
-def make_repair(model: Model, inputs: Array, repair: bool | Repair) -> Repair | None:
+def make_repair(model: Model, inputs: Inputs, repair: bool | Repair) -> Repair | None:
     """The batch-norm delta, none, or the caller's own."""
-    if isinstance(repair, bool):
-        return batch_norm_delta(model, inputs) if repair else None
-    return as_pytree(repair)
+    if not isinstance(repair, bool):
+        return as_pytree(repair)
+    if not repair:
+        return None
+    first, rest = inputs.all[: inputs.num_for_repair], inputs.all[inputs.num_for_repair :]
+    delta = batch_norm_delta(model, first, shown=rest if len(rest) else None)
+    return delta._replace(inputs=inputs.all)
 
 
 def repair_name(model: Model, repair: bool | Repair) -> str | None:

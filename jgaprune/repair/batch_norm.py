@@ -7,6 +7,7 @@ batch variances. Only differences enter, so inputs that do not look like the tra
 less than resetting the statistics on them. One forward pass of the pruned network does it all.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -14,8 +15,10 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from jgaprune.model import Model
-from jgaprune.model.forward import Observe, keep_stored
+from jgaprune.model.forward import Apply, Observe, keep_stored
 from jgaprune.types import Array, Buffers, Norm, NormRecord, Params, Repair
+
+Fit = Callable[[Params, Buffers], tuple[Array, Params, Buffers]]
 
 
 @jax.tree_util.register_static
@@ -29,6 +32,7 @@ def batch_norm_delta(
     model: Model,
     inputs: Array,
     *,
+    shown: Array | None = None,
     max_variance_ratio: float = 4.0,
     max_mean_shift: float = 5.0,
 ) -> Repair:
@@ -39,6 +43,8 @@ def batch_norm_delta(
     Args:
       model: the dense model.
       inputs: model inputs `[N, ...]`, real ones without labels, or synthesised.
+      shown: further inputs `[M, ...]`, for objectives to look at: no statistics are taken from
+        them, and their logits `[M, C]` come behind the others, from the repaired network.
       max_variance_ratio: bound on the factor by which a variance may change, either way.
       max_mean_shift: bound on the shift of a mean, in stored standard deviations.
 
@@ -53,11 +59,15 @@ def batch_norm_delta(
             "max_variance_ratio must be at least 1 and max_mean_shift at least 0, got "
             f"{max_variance_ratio:g} and {max_mean_shift:g}."
         )
+    everything = inputs if shown is None else jnp.concatenate([inputs, shown])
     if model.observe is None or not model.spec.norms:
-        return Repair(inputs, Partial(_forward_only, model.apply, inputs))
+        return Repair(everything, Partial(_forward_only, model.apply, everything))
     _, dense = jax.jit(_observe_dense)(model, inputs)
     bounds = _Bounds(max_variance_ratio, max_mean_shift)
-    return Repair(inputs, Partial(_fit, bounds, model.observe, inputs, dense))
+    fit = Partial(_fit, bounds, model.observe, inputs, dense)
+    if shown is not None:
+        fit = Partial(_fit_and_show, fit, model.apply, shown)
+    return Repair(everything, fit)
 
 
 def _observe_dense(model: Model, inputs: Array) -> tuple[Array, dict[str, NormRecord]]:
@@ -84,6 +94,13 @@ def _fit(
     for name, record in records.items():
         repaired[f"{name}.mean"], repaired[f"{name}.var"] = record.used
     return logits, params, repaired
+
+
+def _fit_and_show(
+    fit: Fit, apply: Apply, shown: Array, params: Params, buffers: Buffers
+) -> tuple[Array, Params, Buffers]:
+    logits, params, buffers = fit(params, buffers)
+    return jnp.concatenate([logits, apply(params, buffers, shown)]), params, buffers
 
 
 def _delta(bounds: _Bounds, dense: Norm, pruned: Norm, stored: Norm) -> Norm:
