@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from dataclasses import replace
 
@@ -436,24 +437,41 @@ def test_running_into_a_file_size_limit_leaves_nothing(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_search_with_a_result(tmp_path, number):
+    code, text = _signalled(tmp_path / "run", "searching", number, number)
+    assert code == 130, text
+    assert "is being saved" in text and "interrupted after" in text
+    document = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert document["interrupted"] is True
+    assert document["evaluations"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["making inputs", "measuring", "compiling"])
+def test_a_signal_before_anything_was_found_ends_at_once(tmp_path, moment):
+    code, text = _signalled(tmp_path / "run", moment, signal.SIGINT)
+    assert code == 130, text
+    assert text.endswith("interrupted; nothing was written.\n") and "Traceback" not in text
+    assert names_below(tmp_path) == []
+
+
+def _signalled(out, moment, *numbers):
+    """Exit code and stderr of a search that gets signals once a phase was told."""
     # A shell's background jobs ignore SIGINT, and their children inherit that.
     heeding = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
     heeding += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     command = [sys.executable, "-c", heeding, "-m", "jgaprune", "prune", "--weights", str(DIGITS)]
-    command += ["--sparsity", "0.9", "--generations", "1000000", "--out", str(tmp_path / "run")]
+    command += ["--sparsity", "0.9", "--generations", "1000000", "--out", str(out)]
     lines = []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             for line in process.stderr:
                 lines.append(line)
-                if "searching" in line:
-                    process.send_signal(number)
+                if moment in line:
                     break
+            for number in numbers:
+                process.send_signal(number)
+                time.sleep(0.3)
             _, rest = process.communicate(timeout=120)
         finally:
             process.kill()
-    assert process.returncode == 130, "".join(lines) + rest
-    assert "interrupted after" in rest
-    document = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert document["interrupted"] is True
-    assert document["evaluations"] > 0
+    return process.returncode, "".join(lines) + rest

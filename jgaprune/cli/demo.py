@@ -7,6 +7,7 @@ import click
 
 from jgaprune.cli.deliver import bytes_of_result, deliver
 from jgaprune.cli.faults import explains_faults
+from jgaprune.cli.interrupts import interruptible
 from jgaprune.cli.progress import shown_progress
 from jgaprune.demo import SPARSITY, load_demo, prune_demo
 from jgaprune.report import check_out
@@ -37,9 +38,10 @@ def demo(*, out: str, overwrite: bool, as_json: bool, quiet: bool) -> None:
     check_out(out, overwrite=overwrite, num_bytes=bytes_of_result(model))
     if not as_json:
         click.echo(f"Pruning {percent(SPARSITY)} of the weights of a digits classifier, no data.\n")
-    with shown_progress(quiet=quiet) as on_record:
-        report = prune_demo(model, on_record=on_record)
-    deliver(report, out, overwrite=overwrite, as_json=as_json)
+    with interruptible() as interrupts:
+        with shown_progress(quiet=quiet) as show:
+            report = prune_demo(model, on_record=interrupts.between_generations(show))
+        deliver(report, out, overwrite=overwrite, as_json=as_json)
 
 
 def _is_demo(folder: Path) -> bool:

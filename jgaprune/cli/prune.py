@@ -11,6 +11,7 @@ import numpy as np
 from jgaprune import driver
 from jgaprune.cli.deliver import bytes_of_result, deliver
 from jgaprune.cli.faults import collect, explains_faults
+from jgaprune.cli.interrupts import interruptible
 from jgaprune.cli.options import (
     architecture_options,
     chunk_size,
@@ -180,28 +181,29 @@ def prune(
         lambda: load_model(arch, weights, arch_config, mean, std),
     )
     data = _check(model, sparsity, inputs, eval_data, objective, out, overwrite)
-    with shown_progress(quiet=quiet) as on_record:
-        report = driver.prune(
-            model,
-            sparsity=sparsity,
-            inputs=data.inputs,
-            supplement=supplement,
-            labels=data.labels,
-            space=space,
-            objective=objective,
-            evolver=evolver,
-            repair=repair,
-            evaluations=evaluations,
-            population=population,
-            generations=generations,
-            seconds=seconds,
-            key=seed,
-            chunk=chunk,
-            evaluation_data=data.evaluation,
-            on_record=on_record,
-        )
-    files = {"weights": weights, "inputs": inputs, "eval_data": eval_data}
-    deliver(_with_files(report, files), out, overwrite=overwrite, as_json=as_json)
+    with interruptible() as interrupts:
+        with shown_progress(quiet=quiet) as show:
+            report = driver.prune(
+                model,
+                sparsity=sparsity,
+                inputs=data.inputs,
+                supplement=supplement,
+                labels=data.labels,
+                space=space,
+                objective=objective,
+                evolver=evolver,
+                repair=repair,
+                evaluations=evaluations,
+                population=population,
+                generations=generations,
+                seconds=seconds,
+                key=seed,
+                chunk=chunk,
+                evaluation_data=data.evaluation,
+                on_record=interrupts.between_generations(show),
+            )
+        files = {"weights": weights, "inputs": inputs, "eval_data": eval_data}
+        deliver(_with_files(report, files), out, overwrite=overwrite, as_json=as_json)
 
 
 def _check(

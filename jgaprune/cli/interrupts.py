@@ -1,0 +1,97 @@
+"""Ctrl-C and SIGTERM in a search: at once while there is nothing to lose, else between generations.
+
+An exception that is raised wherever a signal arrives can be swallowed there, by a callback of
+JAX's for example, and while XLA works it comes late. So a thread of its own hears of signals. As
+long as nothing was found, and so nothing is on the disk, it ends the process; after that it asks
+the search to stop, and lets what was found be saved.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import click
+from rich.console import Console
+
+from jgaprune.cli.faults import INTERRUPTED
+from jgaprune.cli.progress import Show
+from jgaprune.driver import Progress
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """What signals ask for, and whether there is something to lose."""
+
+    def __init__(self) -> None:
+        self.found = False
+        self.asked = False
+
+    def between_generations(self, show: Show | None) -> Show:
+        """A callback for the driver that shows progress and passes on what was asked.
+
+        It raises KeyboardInterrupt where the driver expects it.
+        """
+
+        def record(progress: Progress) -> None:
+            if progress.phase == "search":
+                self.found = True
+            if show is not None:
+                show(progress)
+            if self.asked:
+                raise KeyboardInterrupt
+
+        return record
+
+    def answer(self) -> None:
+        """Does what a signal asks for."""
+        if not self.found:
+            _end_process()
+        self.asked = True
+        click.echo("jgaprune: stopping; what was found is being saved.", err=True)
+
+
+@contextmanager
+def interruptible() -> Iterator[Interrupts]:
+    """Hears signals while the block runs; only a main thread can."""
+    interrupts = Interrupts()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+    with ExitStack() as undo:
+        heard, told = socket.socketpair()
+        undo.callback(heard.close)
+        listener = threading.Thread(target=_listen, args=(heard, interrupts.answer), daemon=True)
+        listener.start()
+        undo.callback(listener.join)
+        undo.callback(told.close)
+        told.setblocking(False)
+        undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(told.fileno()))
+        for number in _SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # as a shell's background jobs have it
+                undo.callback(signal.signal, number, signal.signal(number, _leave_to_listener))
+        yield interrupts
+
+
+def _leave_to_listener(*_: object) -> None:
+    """Stands in for the default, which would raise."""
+
+
+def _listen(heard: socket.socket, answer: Callable[[], None]) -> None:
+    """Until the other end is closed; every byte is the number of a signal."""
+    while number := heard.recv(1):
+        if number[0] in _SIGNALS:
+            answer()
+
+
+def _end_process() -> None:
+    """Leaves without tidying up: XLA's threads are at work, and nothing was written."""
+    Console(stderr=True).show_cursor()
+    click.echo("jgaprune: interrupted; nothing was written.", err=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
