@@ -24,7 +24,7 @@ def main() -> None:
     one is repaired and saved beside a report that compares it with one-shot pruning.
 
     \b
-    See it work in under two minutes:
+    See it work in about a minute:
       jgaprune demo
     Prune your own network:
       jgaprune inspect weights.pth

@@ -100,7 +100,10 @@ class _Data(NamedTuple):
     f"{' and '.join(LABELLED_OBJECTIVES)} need labels in --inputs.",
 )
 @click.option(
-    "--evaluations", type=click.IntRange(min=1), metavar="N", help="Budget: masks to try in all."
+    "--evaluations",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Budget: masks to try in all.  [default: 1000 if there is no other budget]",
 )
 @click.option("--population", type=click.IntRange(min=2), metavar="P", help="Masks per generation.")
 @click.option("--generations", type=click.IntRange(min=1), metavar="T", help="Budget: generations.")

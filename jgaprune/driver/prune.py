@@ -164,6 +164,24 @@ def prune(
     return _report(judge, sparsity, plan.space, done, baselines, settings, warnings, watch)
 
 
+def _disappointments(best: float, baselines: dict[str, Baseline]) -> tuple[str, ...]:
+    """Warnings where the search was of no use."""
+    if not math.isfinite(best):
+        return ("No candidate had a finite fitness: the masks are arbitrary.",)
+    rounding = 1e-4 * abs(best)
+    unbeaten = [
+        name
+        for name, one in baselines.items()
+        if one.repaired.fitness is not None and one.repaired.fitness <= best + rounding
+    ]
+    if not unbeaten:
+        return ()
+    return (
+        f"The search found nothing better than the one-shot masks of {' and '.join(unbeaten)} "
+        "with the same repair. Give it a larger budget.",
+    )
+
+
 def _accuracy_of(judge: Judge, space: MaskSpace):
     return lambda genome: judge.accuracy(_decode(space, genome))
 
@@ -188,8 +206,7 @@ def _report(
     dense, pruned = judge.dense_accuracy(), judge.accuracy(masks)
     if done.failures:
         warnings += (f"{done.failures} evaluations gave NaN and counted as the worst.",)
-    if not math.isfinite(done.history.best[-1]):
-        warnings += ("No candidate had a finite fitness: the masks are arbitrary.",)
+    warnings += _disappointments(done.history.best[-1], baselines)
     return Report(
         model=judge.model,
         params=params,
