@@ -71,7 +71,8 @@ def test_without_inputs_they_are_synthesised_and_without_norms_drawn_with_a_warn
     assert report.settings["inputs"] == "noise" and said(report, "noise")
 
 
-def test_synthesised_inputs_join_given_ones_unless_labels_or_the_caller_forbid():
+def test_synthesised_inputs_join_given_ones_unless_labels_or_the_caller_forbid(monkeypatch):
+    monkeypatch.setattr(wiring, "synthesize", lambda model, key, num: inputs_for(model, num))
     report = prune(supplement=True)
     assert report.settings["inputs"] == "given and synthesised"
     assert report.settings["num_inputs"] == 512
