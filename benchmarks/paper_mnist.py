@@ -23,7 +23,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from jgaprune.converters import load
-from jgaprune.engine import SearchState, auto_chunk, build_search
+from jgaprune.engine import SearchState, build_search, usual_strategy
 from jgaprune.evolvers import MNIST_SCHEDULE, Schedule, complement, paper
 from jgaprune.inputs.files import read_evaluation_data
 from jgaprune.model import Model
@@ -45,8 +45,8 @@ def run_strategy(
     """All generations of one strategy, the random one first."""
     size = schedule.stages[0][1]
     evolver = paper(space, strategy=strategy, schedule=schedule)
-    chunk = auto_chunk(space, objective, size)
-    search = build_search(space, objective, evolver, population=size, chunk=chunk)
+    mapping = usual_strategy(space, objective, size)
+    search = build_search(space, objective, evolver, population=size, strategy=mapping)
     rows: list[dict[str, Any]] = []
     state = None
     for _ in range(generations + 1):
@@ -56,7 +56,7 @@ def run_strategy(
         seconds = time.perf_counter() - start
         rows.append(describe(state, seconds, rows))
         print(f"strategy {strategy}: {rows[-1]}", flush=True)
-    return {"strategy": strategy, "chunk": chunk, "generations": rows, **speed(rows)}
+    return {"strategy": strategy, "chunk": mapping.chunk, "generations": rows, **speed(rows)}
 
 
 def describe(state: SearchState, seconds: float, before: list[dict[str, Any]]) -> dict[str, Any]:

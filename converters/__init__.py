@@ -15,6 +15,7 @@ from jgaprune.converters.export import (
 )
 from jgaprune.converters.guess import guess
 from jgaprune.converters.load import load
+from jgaprune.converters.untrained import untrained
 
 __all__ = [
     "ConversionError",
@@ -27,4 +28,5 @@ __all__ = [
     "pack_masks",
     "to_source",
     "unpack_masks",
+    "untrained",
 ]

@@ -6,8 +6,11 @@ No sort, and one random number per flipped weight rather than per weight.
 import jax
 import jax.numpy as jnp
 
-from jgaprune.masks import WORD_BITS, count_bits
+from jgaprune.masks import count_bits
 from jgaprune.types import Array, Key
+
+_BLOCK = 32
+"""Words that are counted together, so that only their sums are summed up over the whole mask."""
 
 
 def flip_random(key: Key, words: Array, among: Array, num_flips: Array, max_flips: int) -> Array:
@@ -48,13 +51,30 @@ def nth_set_bits(words: Array, ranks: Array) -> tuple[Array, Array]:
     >>> word.tolist(), bit.tolist()
     ([0, 1], [2, 1])
     """
-    ends = jnp.cumsum(jax.lax.population_count(words).astype(jnp.int32))
-    word = jnp.minimum(jnp.searchsorted(ends, ranks, side="right"), words.shape[0] - 1)
-    within = ranks - jnp.where(word > 0, ends[word - 1], 0)
-    bits = (words[word][:, None] >> jnp.arange(WORD_BITS, dtype=jnp.uint32)) & 1
-    set_before = jnp.cumsum(bits.astype(jnp.int32), axis=1)
-    bit = jnp.argmax((set_before == within[:, None] + 1) & (bits == 1), axis=1)
-    return word.astype(jnp.int32), bit.astype(jnp.uint32)
+    counts = jax.lax.population_count(words).astype(jnp.int32)
+    counts = jnp.pad(counts, (0, -counts.shape[0] % _BLOCK)).reshape(-1, _BLOCK)
+    block_ends = jnp.cumsum(jnp.sum(counts, axis=1))
+    block = jnp.minimum(jnp.searchsorted(block_ends, ranks, side="right"), counts.shape[0] - 1)
+    within_block = ranks - jnp.where(block > 0, block_ends[block - 1], 0)
+    word_ends = jnp.cumsum(counts[block], axis=1)
+    before = word_ends <= within_block[:, None]
+    within_word = within_block - jnp.max(jnp.where(before, word_ends, 0), axis=1)
+    word = block * _BLOCK + jnp.sum(before, axis=1)
+    word = jnp.minimum(word, words.shape[0] - 1).astype(jnp.int32)
+    return word, _nth_bit(words[word], within_word)
+
+
+def _nth_bit(words: Array, ranks: Array) -> Array:
+    """The index of the set bit number `rank` in each word, by halving."""
+    bit = jnp.zeros_like(words)
+    for width in (16, 8, 4, 2, 1):
+        lower = words & jnp.uint32((1 << width) - 1)
+        count = jax.lax.population_count(lower).astype(jnp.int32)
+        is_above = ranks >= count
+        ranks = jnp.where(is_above, ranks - count, ranks)
+        words = jnp.where(is_above, words >> width, lower)
+        bit += jnp.where(is_above, jnp.uint32(width), jnp.uint32(0))
+    return bit
 
 
 def _random_ranks(key: Key, size: Array, num: Array, max_num: int) -> tuple[Array, Array]:
@@ -65,5 +85,6 @@ def _random_ranks(key: Key, size: Array, num: Array, max_num: int) -> tuple[Arra
     width, rest = size // strata, size % strata
     start = index * width + jnp.minimum(index, rest)
     length = width + (index < rest).astype(jnp.int32)
-    offset = jax.random.randint(key, (max_num,), 0, jnp.maximum(length, 1))
+    share = jax.random.uniform(key, (max_num,))
+    offset = jnp.minimum((share * length).astype(jnp.int32), jnp.maximum(length - 1, 0))
     return jnp.where(valid, start + offset, 0), valid

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from data_paths import GOLDEN
 from random_weights import random_inputs, random_tensors
-from torch_nets import CASES, logits_of
+
+from jgaprune.bench.torch_networks import CASES, logits_of
 
 # The other depths differ in the number of blocks only; parity tests run them.
 LEFT_OUT = ("cifar_resnet32", "cifar_resnet56", "cifar_resnet110")

@@ -19,22 +19,23 @@ from jax.tree_util import Partial
 
 import jgaprune as jp
 from jgaprune import objectives, saliency, spaces
+from jgaprune.engine import SEQUENTIAL, Screen, Strategy
 from jgaprune.engine import search as engine_search
-from jgaprune.engine.evaluate import evaluate
+from jgaprune.engine.evaluate import evaluate, race
 from jgaprune.types import Score
 
 SPACE = SPACES["offsets"].space
 OBJECTIVE = OBJECTIVES["logit_mse"]
 
 
-def genetic_search(population=6, seeds=None, objective=OBJECTIVE, space=SPACE, chunk=1):
+def genetic_search(population=6, seeds=None, objective=OBJECTIVE, space=SPACE, strategy=SEQUENTIAL):
     return jp.build_search(
         space,
         objective,
         jp.evolvers.genetic(space, population=population),
         population=population,
         seeds=seeds,
-        chunk=chunk,
+        strategy=strategy,
     )
 
 
@@ -141,24 +142,25 @@ def test_weights_and_inputs_are_arguments_not_constants(key):
     search = genetic_search()
     state, _ = jax.eval_shape(search.init, key)
     parts = engine_search._Parts(SPACE, OBJECTIVE, jp.evolvers.genetic(SPACE, population=6))
-    jaxpr = jax.make_jaxpr(lambda p, s: engine_search._generation(p, s, 1))(parts, state)
+    jaxpr = jax.make_jaxpr(lambda p, s: engine_search._generation(p, s, SEQUENTIAL))(parts, state)
     largest = max((np.size(const) for const in jaxpr.consts), default=0)
     assert largest < 64
 
 
-@pytest.mark.parametrize("chunk", [2, 3, 6])
-def test_chunked_equals_one_by_one(chunk, key):
+@pytest.mark.parametrize("form", ["vmap", "matmul", "unrolled"])
+@pytest.mark.parametrize("chunk", [1, 2, 4, 6])
+def test_every_strategy_gives_the_same_fitness(form, chunk, key):
     genomes = jax.vmap(SPACE.sample)(jax.random.split(key, 6))
-    one_by_one, _ = evaluate(SPACE, OBJECTIVE, key, genomes, 1)
-    chunked, _ = evaluate(SPACE, OBJECTIVE, key, genomes, chunk)
-    np.testing.assert_allclose(chunked, one_by_one, rtol=2e-4)
+    one_by_one, _ = evaluate(SPACE, OBJECTIVE, key, genomes, SEQUENTIAL)
+    others, _ = evaluate(SPACE, OBJECTIVE, key, genomes, Strategy(form, chunk))
+    np.testing.assert_allclose(others, one_by_one, rtol=2e-4)
 
 
 def test_permuted_candidates_have_permuted_fitness(key):
     genomes = jax.vmap(SPACE.sample)(jax.random.split(key, 5))
     order = jnp.array([3, 1, 4, 0, 2])
-    fitness, _ = evaluate(SPACE, OBJECTIVE, key, genomes, 1)
-    permuted, _ = evaluate(SPACE, OBJECTIVE, key, genomes[order], 1)
+    fitness, _ = evaluate(SPACE, OBJECTIVE, key, genomes, SEQUENTIAL)
+    permuted, _ = evaluate(SPACE, OBJECTIVE, key, genomes[order], SEQUENTIAL)
     assert np.array_equal(permuted, fitness[order])
 
 
@@ -188,7 +190,7 @@ def test_evolution_beats_random_search_at_equal_evaluations(key):
     state, _ = search.init(key)
     state, records = search.run(state, 20)
     genomes = jax.vmap(SPACE.sample)(jax.random.split(key, 8 * 21))
-    fitness, _ = jax.jit(evaluate, static_argnums=4)(SPACE, OBJECTIVE, key, genomes, 8)
+    fitness, _ = jax.jit(evaluate, static_argnums=4)(SPACE, OBJECTIVE, key, genomes, SEQUENTIAL)
     assert float(records.best[-1]) < float(fitness.min())
 
 
@@ -203,7 +205,9 @@ def test_a_planted_mask_is_recovered(key):
     space = SPACES["weights"].space
     target = space.decode(space.sample(jax.random.key(99)))
     evolver = jp.evolvers.genetic(space, population=64, tournament=4, strength=(0.005, 0.1))
-    search = jp.build_search(space, Partial(_distance_to, target), evolver, population=64, chunk=64)
+    search = jp.build_search(
+        space, Partial(_distance_to, target), evolver, population=64, strategy=Strategy("vmap", 64)
+    )
     state, first = search.init(key)
     state, records = search.run(state, 300)
     assert float(records.best[-1]) < 0.1 * float(first.best)
@@ -235,3 +239,44 @@ def test_inputs_of_another_size_give_another_fitness(key):
     masks = SPACE.decode(SPACE.sample(key))
     other = objectives.logit_mse(MODEL, inputs=inputs_for(MODEL, 8, seed=3))
     assert float(other(key, masks).fitness) != float(OBJECTIVE(key, masks).fitness)
+
+
+def screened(survivors, cost=0.25, population=6, **changes):
+    small = objectives.logit_mse(MODEL, inputs=INPUTS[:4])
+    return jp.build_search(
+        SPACE,
+        OBJECTIVE,
+        jp.evolvers.genetic(SPACE, population=population),
+        population=population,
+        screen=Screen(small, survivors=survivors, cost=cost),
+        **changes,
+    )
+
+
+def test_a_screen_that_everyone_passes_changes_nothing(key):
+    plain, search = genetic_search(), screened(6)
+    first, second = plain.run(plain.init(key)[0], 3), search.run(search.init(key)[0], 3)
+    assert trees_equal(first, second)
+
+
+def test_only_the_promising_are_evaluated_in_full(key):
+    genomes = jax.vmap(SPACE.sample)(jax.random.split(key, 8))
+    screen = Screen(objectives.logit_mse(MODEL, inputs=INPUTS[:4]), survivors=3, cost=0.5)
+    fitness, _ = race(SPACE, OBJECTIVE, screen, key, genomes, SEQUENTIAL)
+    looks, _ = evaluate(SPACE, screen.objective, key, genomes, SEQUENTIAL)
+    expected, _ = evaluate(SPACE, OBJECTIVE, key, genomes, SEQUENTIAL)
+    chosen = np.argsort(looks)[:3]
+    assert set(np.flatnonzero(np.isfinite(fitness))) == set(chosen.tolist())
+    np.testing.assert_allclose(fitness[chosen], expected[chosen], rtol=1e-5)
+
+
+def test_looks_are_paid_for_and_the_best_is_true(key):
+    search = screened(2, cost=0.25)
+    state, first = search.init(key)
+    assert search.children(state) == 2 + 2
+    state, records = search.run(state, 3)
+    assert records.evaluations.tolist() == [10, 14, 18]
+    best = [float(first.best), *records.best.tolist()]
+    assert best == sorted(best, reverse=True)
+    again = jax.jit(OBJECTIVE)(key, SPACE.decode(state.best.genome))
+    assert float(again.fitness) == pytest.approx(best[-1], rel=1e-4)

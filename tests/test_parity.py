@@ -13,7 +13,7 @@ from jgaprune.converters.formats import write_pth
 TOLERANCE = 1e-5
 torch = pytest.importorskip("torch", reason="parity tests need the extra 'parity'")
 
-from torch_nets import CASES, CifarResNet, LeNet5, logits_of  # noqa: E402
+from jgaprune.bench.torch_networks import CASES, CifarResNet, LeNet5, logits_of  # noqa: E402
 
 pytestmark = pytest.mark.parity
 

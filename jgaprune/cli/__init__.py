@@ -1,4 +1,4 @@
-"""The command line: `jgaprune demo | prune | evaluate | inspect | convert`.
+"""The command line: `jgaprune demo | prune | evaluate | inspect | convert | bench`.
 
 Commands read files, call the library and print; nothing is computed here. Results go to
 stdout, progress and complaints to stderr. Exit codes: 0 done, 2 bad usage or input, 130
@@ -7,6 +7,8 @@ interrupted.
 
 import click
 
+from jgaprune.cache import keep_compiled_programs
+from jgaprune.cli.bench import bench
 from jgaprune.cli.convert import convert
 from jgaprune.cli.demo import demo
 from jgaprune.cli.evaluate import evaluate
@@ -33,7 +35,8 @@ def main() -> None:
 
     Exit codes: 0 done, 2 bad usage or input, 130 interrupted.
     """
+    keep_compiled_programs()
 
 
-for _command in (demo, prune, evaluate, inspect, convert):
+for _command in (demo, prune, evaluate, inspect, convert, bench):
     main.add_command(_command)

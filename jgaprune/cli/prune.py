@@ -19,6 +19,7 @@ from jgaprune.cli.options import (
     normalisation_options,
 )
 from jgaprune.cli.progress import shown_progress
+from jgaprune.engine import FORMS
 from jgaprune.inputs.files import read_evaluation_data, read_inputs
 from jgaprune.masks import kept_for
 from jgaprune.model import Model
@@ -122,6 +123,14 @@ class _Data(NamedTuple):
     help="Masks evaluated side by side; bounds memory, not the result.",
 )
 @click.option(
+    "--strategy",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help=f"How masks are evaluated. One of {', '.join(FORMS)}, or auto: what this machine runs "
+    "well, measured before long searches.",
+)
+@click.option(
     "--seed",
     default=0,
     show_default=True,
@@ -163,6 +172,7 @@ def prune(
     generations: int | None,
     seconds: float | None,
     chunk: Any,
+    strategy: str,
     seed: int,
     repair: bool,
     mean: tuple[float, ...] | None,
@@ -202,6 +212,7 @@ def prune(
                 seconds=seconds,
                 key=seed,
                 chunk=chunk,
+                strategy=strategy,
                 evaluation_data=data.evaluation,
                 on_record=interrupts.between_generations(show),
             )

@@ -12,6 +12,7 @@ from jgaprune.driver.choices import (
     initial_population,
     unknown_name,
 )
+from jgaprune.engine import FORMS, Strategy
 from jgaprune.masks import kept_for
 from jgaprune.model import Model, label_faults
 from jgaprune.report import LABELLED_OBJECTIVES
@@ -29,6 +30,7 @@ def check_call(
     evolver: object,
     population: int | None,
     chunk: object,
+    strategy: object,
     budget: Budget,
     evaluation_data: object,
 ) -> None:
@@ -55,6 +57,8 @@ def check_call(
         )
     if chunk != "auto" and (not isinstance(chunk, int) or chunk < 1):
         faults.append(f"chunk must be 'auto' or a whole number from 1 up, got {chunk!r}")
+    if not isinstance(strategy, Strategy):
+        faults.append(unknown_name("strategy", strategy, ("auto", *FORMS)))
     found = [fault for fault in faults if fault]
     if found:
         raise ValueError("; ".join(found) + ("" if found[-1].endswith("?") else "."))

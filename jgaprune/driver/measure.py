@@ -1,5 +1,6 @@
 """What masks are worth: fitness by the run's objective, accuracy where there are labels."""
 
+import time
 from typing import NamedTuple
 
 import jax
@@ -49,6 +50,12 @@ class Judge(NamedTuple):
         """Fitness and accuracy of the masked weights as they are."""
         fitness = None if self.raw is None else _fitness(self.raw, self.key, masks)
         return Measure(fitness, self._accuracy(*repaired(self.model, None, masks)))
+
+    def seconds_per_evaluation(self, masks: Masks) -> float:
+        """How long one evaluation takes; only once such masks have been measured before."""
+        started = time.perf_counter()
+        _fitness(self.repaired, self.key, masks)
+        return time.perf_counter() - started
 
     def accuracy(self, masks: Masks) -> float | None:
         """Accuracy with the run's repair."""

@@ -27,6 +27,7 @@ from jgaprune.driver.wiring import (
     repair_name,
     split_key,
 )
+from jgaprune.engine import Strategy
 from jgaprune.model import Model
 from jgaprune.report import Baseline, Report
 from jgaprune.types import Array, Evolver, Genome, Key, Masks, MaskSpace, Objective, Repair
@@ -50,6 +51,7 @@ def prune(
     population: int | None = None,
     key: int | Key = 0,
     chunk: int | str = "auto",
+    strategy: str | Strategy = "auto",
     evaluation_data: EvaluationData | None = None,
     on_record: OnRecord | None = None,
 ) -> Report:
@@ -81,7 +83,10 @@ def prune(
       population: candidates per generation; 16 by default, the paper's schedule for its
         evolvers; the size of generation 0 for an evolver of your own.
       key: a whole number or a PRNG key; same key, same machine, same masks.
-      chunk: candidates per vmapped forward pass, "auto" for what fits the device.
+      chunk: candidates per batched pass; "auto" leaves it to the strategy.
+      strategy: how the population is evaluated: a `Strategy`, or the name of its form; "auto" is
+        what the machine runs well, which long searches measure first. It changes the speed, and
+        the result by rounding only.
       evaluation_data: `(inputs, labels)` that only the report sees, never the search.
       on_record: called with a `Progress` between blocks of generations.
 
@@ -105,6 +110,7 @@ def prune(
         evolver=evolver,
         population=population,
         chunk=chunk,
+        strategy=strategy,
         budget=budget,
         evaluation_data=evaluation_data,
     )
@@ -140,7 +146,9 @@ def prune(
         judge.repaired,
         seeds=one_shot if seeded else {},
         fitness={name: one.repaired.fitness for name, one in baselines.items()},
+        strategy=strategy,
         chunk=chunk,
+        expected_seconds=(budget.evaluations or 0) * judge.seconds_per_evaluation(one_shot["lamp"]),
         key=keys.search,
     )
     watch.lap("compile")
@@ -158,7 +166,8 @@ def prune(
         "initial_population": plan.initial,
         "key": jax.random.key_data(keys.root).tolist(),
         "key_impl": str(jax.random.key_impl(keys.root)),
-        "chunk": ready.chunk,
+        "strategy": str(ready.strategy),
+        "chunk": ready.strategy.chunk,
     }
     warnings = chosen.warnings + ready.warnings
     return _report(judge, sparsity, plan.space, done, baselines, settings, warnings, watch)

@@ -11,7 +11,8 @@ import numpy as np
 from jgaprune.driver.choices import choose_objective
 from jgaprune.driver.measure import EvaluationData, Judge
 from jgaprune.driver.plan import Plan
-from jgaprune.engine import Search, as_pytree, auto_chunk, build_search
+from jgaprune.driver.strategy import choose_strategy
+from jgaprune.engine import Search, Strategy, as_pytree, build_search
 from jgaprune.inputs import gaussian_noise, synthesize
 from jgaprune.model import Model
 from jgaprune.repair import batch_norm_delta
@@ -26,7 +27,7 @@ class Ready(NamedTuple):
     """A search ready to run, with what was chosen for it."""
 
     search: Search
-    chunk: int
+    strategy: Strategy
     num_seeds: int
     warnings: tuple[str, ...]
 
@@ -147,7 +148,9 @@ def build_ready(
     *,
     seeds: dict[str, Masks],
     fitness: dict[str, float | None],
+    strategy: str | Strategy,
     chunk: int | str,
+    expected_seconds: float,
     key: Key,
 ) -> Ready:
     """Wires a plan, an objective and seeds into a compiled search.
@@ -157,17 +160,19 @@ def build_ready(
       objective: of the run.
       seeds: one-shot masks for generation 0, by name.
       fitness: of the repaired seeds, by name.
-      chunk: candidates per forward pass, or "auto".
+      strategy: that the caller asked for, or "auto".
+      chunk: candidates per pass, or "auto".
+      expected_seconds: of the search, candidate by candidate.
       key: of the kind that the search will be started with.
     """
     space, evolver, initial = plan
     genomes, warnings = _encode(space, seeds, fitness, initial)
-    chunk = auto_chunk(space, objective, initial) if isinstance(chunk, str) else chunk
+    strategy = choose_strategy(strategy, chunk, space, objective, key, initial, expected_seconds)
     search = build_search(
-        space, objective, evolver, population=initial, seeds=genomes, chunk=chunk
+        space, objective, evolver, population=initial, seeds=genomes, strategy=strategy
     ).compile(key)
     num_seeds = 0 if genomes is None else jax.tree.leaves(genomes)[0].shape[0]
-    return Ready(search, chunk, num_seeds, warnings)
+    return Ready(search, strategy, num_seeds, warnings)
 
 
 def _encode(

@@ -1,7 +1,29 @@
 """The engine: the only place that knows of populations, chunks and generations."""
 
-from jgaprune.engine.chunks import auto_chunk
+from jgaprune.engine.batching import with_strategy
+from jgaprune.engine.evaluate import evaluate
+from jgaprune.engine.screen import Screen
 from jgaprune.engine.search import Search, as_pytree, build_search
 from jgaprune.engine.state import Record, SearchState
+from jgaprune.engine.strategy import DTYPES, FORMS, SEQUENTIAL, Strategy
+from jgaprune.engine.tuning import Tuning, candidate_strategies, recall, tune, usual_strategy
 
-__all__ = ["Record", "Search", "SearchState", "as_pytree", "auto_chunk", "build_search"]
+__all__ = [
+    "DTYPES",
+    "FORMS",
+    "SEQUENTIAL",
+    "Record",
+    "Screen",
+    "Search",
+    "SearchState",
+    "Strategy",
+    "Tuning",
+    "as_pytree",
+    "build_search",
+    "candidate_strategies",
+    "evaluate",
+    "recall",
+    "tune",
+    "usual_strategy",
+    "with_strategy",
+]

@@ -1,17 +1,50 @@
 """Evaluates a population: everything below this line is written for one candidate.
 
 Candidates are decoded inside the mapped function, so only one chunk of mask sets exists at a
-time. A chunk is one vmapped forward pass; chunks follow one another on the device.
+time.
 """
 
 import jax
 import jax.numpy as jnp
 
+from jgaprune.engine.screen import Screen, most_promising
+from jgaprune.engine.strategy import Strategy, map_population
 from jgaprune.types import Fitness, Genome, Genomes, Key, MaskSpace, Objective, Score
 
 
+def race(
+    space: MaskSpace,
+    objective: Objective,
+    screen: Screen | None,
+    key: Key,
+    genomes: Genomes,
+    strategy: Strategy,
+) -> tuple[Fitness, Score]:
+    """`evaluate` for the candidates that stand out in a screen; the others get +inf.
+
+    Args:
+      space: what the genomes mean.
+      objective: scores one candidate.
+      screen: how candidates are looked at before; None to evaluate them all.
+      key: shared by all candidates.
+      genomes: population with leading axis `P`.
+      strategy: how the population is mapped over.
+
+    Returns:
+      Fitness `float32 [P]`, and the raw `Score` of those evaluated in full.
+    """
+    population = jax.tree.leaves(genomes)[0].shape[0]
+    if screen is None or population <= screen.survivors:
+        return evaluate(space, objective, key, genomes, strategy)
+    looks, _ = evaluate(space, screen.objective, key, genomes, strategy)
+    chosen = most_promising(screen, looks)
+    finalists = jax.tree.map(lambda leaf: leaf[chosen], genomes)
+    fitness, scores = evaluate(space, objective, key, finalists, strategy)
+    return jnp.full(population, jnp.inf).at[chosen].set(fitness), scores
+
+
 def evaluate(
-    space: MaskSpace, objective: Objective, key: Key, genomes: Genomes, chunk: int
+    space: MaskSpace, objective: Objective, key: Key, genomes: Genomes, strategy: Strategy
 ) -> tuple[Fitness, Score]:
     """Scores every genome on the same random draw.
 
@@ -20,7 +53,7 @@ def evaluate(
       objective: scores one candidate.
       key: shared by all candidates, so that they are compared on equal terms.
       genomes: population with leading axis `P`.
-      chunk: candidates per vmapped forward pass; memory grows with it.
+      strategy: how the population is mapped over.
 
     Returns:
       Fitness `float32 [P]` in which NaN has become +inf, and the raw `Score` of each, `[P]`.
@@ -29,7 +62,6 @@ def evaluate(
     def score(genome: Genome) -> Score:
         return objective(key, space.decode(genome))
 
-    batch_size = None if chunk == 1 else chunk
-    scores = jax.lax.map(score, genomes, batch_size=batch_size)
+    scores = map_population(strategy, score, genomes)
     fitness = scores.fitness.astype(jnp.float32)
     return jnp.where(jnp.isnan(fitness), jnp.inf, fitness), scores

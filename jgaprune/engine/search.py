@@ -14,9 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from jgaprune.engine.evaluate import evaluate
+from jgaprune.engine.evaluate import evaluate, race
+from jgaprune.engine.screen import Screen
 from jgaprune.engine.seeds import check_seeds
 from jgaprune.engine.state import Best, Record, SearchState
+from jgaprune.engine.strategy import SEQUENTIAL, Strategy
 from jgaprune.types import Array, Evolver, Fitness, Genomes, Key, MaskSpace, Objective
 
 _BLOCK = 64
@@ -31,7 +33,7 @@ class Search(NamedTuple):
       step: `state -> (state, record)`, one generation.
       run: `state, generations -> (state, record [T])`, in blocks of one device program each; an
         evolver that changes its population runs one program per generation.
-      children: `state -> int`, candidates that the next generation evaluates.
+      children: `state -> int`, evaluations that the next generation counts.
       staged: whether that number may change from generation to generation.
       compile: `key=None -> search`, the same search with its programs compiled beforehand, for
         keys of that kind; staged searches compile when a stage begins.
@@ -51,6 +53,7 @@ class _Parts(NamedTuple):
     space: MaskSpace
     objective: Objective
     evolver: Evolver
+    screen: Screen | None
 
 
 def build_search(
@@ -60,7 +63,8 @@ def build_search(
     *,
     population: int,
     seeds: Genomes | None = None,
-    chunk: int = 1,
+    strategy: Strategy = SEQUENTIAL,
+    screen: Screen | None = None,
 ) -> Search:
     """Bundles a space, an objective and an evolver into a search.
 
@@ -70,21 +74,23 @@ def build_search(
       evolver: proposes and selects.
       population: size of generation 0, `P`.
       seeds: genomes with a leading axis, placed first in generation 0; at most `population`.
-      chunk: candidates per vmapped forward pass.
+      strategy: how a population is evaluated; `tune` finds the fastest.
+      screen: how children are looked at before the best of them are evaluated in full; the
+        others count as the worst. None to evaluate them all, as generation 0 always is.
 
     Raises:
-      ValueError: population or chunk below 1, more seeds than places, or seeds that are no
-        genomes of the space.
+      ValueError: population below 1, more seeds than places, or seeds that are no genomes of the
+        space.
     """
-    if population < 1 or chunk < 1:
-        raise ValueError(f"population and chunk must be at least 1, got {population} and {chunk}.")
+    if population < 1:
+        raise ValueError(f"population must be at least 1, got {population}.")
     if seeds is not None:
         check_seeds(as_pytree(space), seeds, population)
-    parts = as_pytree(_Parts(space, objective, evolver._replace(restage=None)))
-    start = partial(_init, parts, seeds, population=population, chunk=chunk)
+    parts = as_pytree(_Parts(space, objective, evolver._replace(restage=None), screen))
+    start = partial(_init, parts, seeds, population=population, strategy=strategy)
     if evolver.restage is not None:
-        return _staged(parts, start, chunk, evolver.restage)
-    return _looping(parts, start, partial(_block, parts, chunk=chunk))
+        return _staged(parts, start, strategy, evolver.restage)
+    return _looping(parts, start, partial(_block, parts, strategy=strategy))
 
 
 def as_pytree(bundle: Any) -> Any:
@@ -118,7 +124,7 @@ def _looping(parts: _Parts, start: Any, block: Any) -> Search:
         ready = _looping(parts, _ahead(start, key), _ahead(block, state, jnp.int32(1)))
         return ready._replace(compile=compiled)
 
-    return Search(start, step, run, partial(_children, parts.evolver), False, compiled)
+    return Search(start, step, run, partial(_children, parts), False, compiled)
 
 
 def _ahead(program: Any, *arguments: Any) -> Any:
@@ -127,17 +133,20 @@ def _ahead(program: Any, *arguments: Any) -> Any:
     return partial(lowered.compile(), *program.args)
 
 
-def _staged(parts: _Parts, start: Any, chunk: int, restage: Callable[[Any], Evolver]) -> Search:
+def _staged(
+    parts: _Parts, start: Any, strategy: Strategy, restage: Callable[[Any], Evolver]
+) -> Search:
     """A search whose population may change: one program per generation, compiled per stage."""
 
     def next_evolver(state: SearchState) -> Evolver:
         return as_pytree(restage(state.evolver)._replace(restage=None))
 
     def step(state: SearchState) -> tuple[SearchState, Record]:
-        return _changing_step(parts._replace(evolver=next_evolver(state)), state, chunk=chunk)
+        parts_of_stage = parts._replace(evolver=next_evolver(state))
+        return _changing_step(parts_of_stage, state, strategy=strategy)
 
     def children(state: SearchState) -> int:
-        return _children(next_evolver(state), state)
+        return _children(parts._replace(evolver=next_evolver(state)), state)
 
     def run(state: SearchState, generations: int) -> tuple[SearchState, Record]:
         done = [_no_records(0)]
@@ -150,14 +159,20 @@ def _staged(parts: _Parts, start: Any, chunk: int, restage: Callable[[Any], Evol
     return search
 
 
-def _children(evolver: Evolver, state: SearchState) -> int:
-    genomes, _ = jax.eval_shape(evolver.ask, state.key, state.evolver)
-    return int(jax.tree.leaves(genomes)[0].shape[0])
+def _children(parts: _Parts, state: SearchState) -> int:
+    genomes, _ = jax.eval_shape(parts.evolver.ask, state.key, state.evolver)
+    return _cost(parts.screen, genomes)
 
 
-@partial(jax.jit, static_argnames=("population", "chunk"))
+def _cost(screen: Screen | None, genomes: Genomes) -> int:
+    """Evaluations that a generation counts."""
+    population = int(jax.tree.leaves(genomes)[0].shape[0])
+    return population if screen is None else screen.evaluations(population)
+
+
+@partial(jax.jit, static_argnames=("population", "strategy"))
 def _init(
-    parts: _Parts, seeds: Genomes | None, key: Key, *, population: int, chunk: int
+    parts: _Parts, seeds: Genomes | None, key: Key, *, population: int, strategy: Strategy
 ) -> tuple[SearchState, Record]:
     key, sample_key, score_key, evolver_key = jax.random.split(key, 4)
     genomes = jax.vmap(parts.space.sample)(jax.random.split(sample_key, population))
@@ -165,7 +180,7 @@ def _init(
         genomes = jax.tree.map(
             lambda all_, first: all_.at[: first.shape[0]].set(first), genomes, seeds
         )
-    fitness, scores = evaluate(parts.space, parts.objective, score_key, genomes, chunk)
+    fitness, scores = evaluate(parts.space, parts.objective, score_key, genomes, strategy)
     nowhere = Best(jax.tree.map(lambda leaf: leaf[0], genomes), jnp.float32(jnp.inf))
     best = _better(nowhere, genomes, fitness)
     state = parts.evolver.init(evolver_key, genomes, fitness)
@@ -174,23 +189,25 @@ def _init(
     return state, _record(state, genomes, fitness)
 
 
-@partial(jax.jit, static_argnames=("chunk",), donate_argnames=("state",))
+@partial(jax.jit, static_argnames=("strategy",), donate_argnames=("state",))
 def _block(
-    parts: _Parts, state: SearchState, generations: Array, *, chunk: int
+    parts: _Parts, state: SearchState, generations: Array, *, strategy: Strategy
 ) -> tuple[SearchState, Record]:
     """`generations` generations, at most `_BLOCK`; the records after them are void."""
 
     def body(index: Array, carry: tuple[SearchState, Record]) -> tuple[SearchState, Record]:
         state, records = carry
-        state, record = _generation(parts, state, chunk)
+        state, record = _generation(parts, state, strategy)
         return state, jax.tree.map(lambda all_, one: all_.at[index].set(one), records, record)
 
     return jax.lax.fori_loop(0, generations, body, (state, _no_records(_BLOCK)))
 
 
-@partial(jax.jit, static_argnames=("chunk",))
-def _changing_step(parts: _Parts, state: SearchState, *, chunk: int) -> tuple[SearchState, Record]:
-    return _generation(parts, state, chunk)
+@partial(jax.jit, static_argnames=("strategy",))
+def _changing_step(
+    parts: _Parts, state: SearchState, *, strategy: Strategy
+) -> tuple[SearchState, Record]:
+    return _generation(parts, state, strategy)
 
 
 def _no_records(count: int) -> Record:
@@ -198,14 +215,16 @@ def _no_records(count: int) -> Record:
     return Record(zeros, zeros, zeros, jnp.zeros(count, jnp.int32))
 
 
-def _generation(parts: _Parts, state: SearchState, chunk: int) -> tuple[SearchState, Record]:
+def _generation(
+    parts: _Parts, state: SearchState, strategy: Strategy
+) -> tuple[SearchState, Record]:
     key, ask_key, score_key, tell_key = jax.random.split(state.key, 4)
     genomes, evolver = parts.evolver.ask(ask_key, state.evolver)
-    fitness, scores = evaluate(parts.space, parts.objective, score_key, genomes, chunk)
+    fitness, scores = race(parts.space, parts.objective, parts.screen, score_key, genomes, strategy)
     evolver = parts.evolver.tell(tell_key, genomes, fitness, evolver)
     failures = state.failures + jnp.sum(jnp.isnan(scores.fitness), dtype=jnp.int32)
     best = _better(state.best, genomes, fitness)
-    evaluations = state.evaluations + fitness.shape[0]
+    evaluations = state.evaluations + _cost(parts.screen, genomes)
     state = SearchState(key, evolver, best, evaluations, failures)
     return state, _record(state, genomes, fitness)
 

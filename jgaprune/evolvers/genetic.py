@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from jgaprune.types import Array, Evolver, Fitness, Genomes, Key, MaskSpace
+from jgaprune.types import Evolver, Fitness, Genomes, Key, MaskSpace
 
 
 class GeneticState(NamedTuple):
@@ -34,6 +34,11 @@ class _Settings:
     tournament: int
     cross_fraction: float
     strength: tuple[float, float]
+
+    @property
+    def num_crossed(self) -> int:
+        """Children with two parents."""
+        return round(self.cross_fraction * self.population)
 
 
 def genetic(
@@ -89,13 +94,15 @@ def _init(settings: _Settings, key: Key, genomes: Genomes, fitness: Fitness) -> 
 def _ask(
     settings: _Settings, space: MaskSpace, key: Key, state: GeneticState
 ) -> tuple[Genomes, GeneticState]:
-    first_key, second_key, cross_key, mate_key, strength_key, mutate_key = jax.random.split(key, 6)
-    num = settings.population
-    first = _parents(first_key, state, settings)
-    second = _parents(second_key, state, settings)
-    crossed = jax.vmap(space.cross)(jax.random.split(cross_key, num), first, second)
-    mates = jax.random.bernoulli(mate_key, settings.cross_fraction, (num,))
-    children = jax.tree.map(lambda new, old: _where(mates, new, old), crossed, first)
+    first_key, second_key, cross_key, strength_key, mutate_key = jax.random.split(key, 5)
+    num, num_crossed = settings.population, settings.num_crossed
+    first = _parents(first_key, state, num, settings.tournament)
+    second = _parents(second_key, state, num_crossed, settings.tournament)
+    cross_keys = jax.random.split(cross_key, num_crossed)
+    crossed = jax.vmap(space.cross)(cross_keys, _first(first, num_crossed), second)
+    children = jax.tree.map(
+        lambda new, old: jnp.concatenate([new, old[num_crossed:]]), crossed, first
+    )
     low, high = jnp.log(jnp.array(settings.strength))
     strength = jnp.exp(jax.random.uniform(strength_key, (num,), minval=low, maxval=high))
     return jax.vmap(space.mutate)(jax.random.split(mutate_key, num), children, strength), state
@@ -112,12 +119,12 @@ def _fittest(genomes: Genomes, fitness: Fitness, survivors: int) -> GeneticState
     return GeneticState(jax.tree.map(lambda leaf: leaf[order], genomes), fitness[order])
 
 
-def _parents(key: Key, state: GeneticState, settings: _Settings) -> Genomes:
+def _parents(key: Key, state: GeneticState, num: int, tournament: int) -> Genomes:
     """One tournament winner per child; the population is sorted, so the lowest index wins."""
-    shape = (settings.population, settings.tournament)
+    shape = (num, tournament)
     winners = jnp.min(jax.random.randint(key, shape, 0, state.fitness.shape[0]), axis=1)
     return jax.tree.map(lambda leaf: leaf[winners], state.genomes)
 
 
-def _where(condition: Array, new: Array, old: Array) -> Array:
-    return jnp.where(condition.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
+def _first(genomes: Genomes, num: int) -> Genomes:
+    return jax.tree.map(lambda leaf: leaf[:num], genomes)

@@ -29,8 +29,10 @@ from jgaprune.masks import (
 from jgaprune.packed import flip_random
 from jgaprune.types import Array, Key, Masks, MaskSpace, Scores
 
-_MAX_SWAPS = 4096
-"""Most swaps of one mutation, and most corrections of one round of crossover."""
+_MAX_SWAPS = 1024
+"""Most swaps of one mutation."""
+_MAX_CORRECTIONS = 512
+"""Most corrections of one round of crossover; more than one round is rare."""
 
 
 @jax.tree_util.register_static
@@ -73,7 +75,7 @@ def weights(
         encode=Partial(_encode, plan, protected),
         mutate=Partial(_mutate, plan, protected),
         cross=Partial(_cross, plan),
-        strength=(0.005, 0.5),
+        strength=(0.02, 1.0),
     )
 
 
@@ -136,8 +138,8 @@ def _settle(plan: _Plan, key: Key, child: Array, differing: Array) -> Array:
         key, flip_key = jax.random.split(key)
         excess = count_bits(child) - plan.num_kept
         candidates = jnp.where(excess > 0, child & differing, ~child & differing)
-        num_flips = jnp.minimum(jnp.abs(excess), plan.max_swaps)
-        return key, flip_random(flip_key, child, candidates, num_flips, plan.max_swaps)
+        num_flips = jnp.minimum(jnp.abs(excess), _MAX_CORRECTIONS)
+        return key, flip_random(flip_key, child, candidates, num_flips, _MAX_CORRECTIONS)
 
     return jax.lax.while_loop(off_budget, correct, (key, child))[1]
 

@@ -1,0 +1,55 @@
+"""How much arithmetic a network needs, and how fast the machine does arithmetic at best."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jgaprune.bench.timing import Runner
+from jgaprune.ops import Rule, rewrite
+from jgaprune.types import Array
+
+_PEAK_SIZE = {"cpu": 2048}
+_PEAK_SIZE_ELSEWHERE = 8192
+
+
+def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
+    """Floating-point operations in the matrix products and convolutions of a function.
+
+    A multiplication and an addition count as two. A convolution counts every tap at every output
+    position, those that fall into its padding too. What is element by element does not count.
+
+    Args:
+      function: of arrays.
+      *arguments: arrays, or their shapes (`jax.ShapeDtypeStruct`).
+
+    >>> count_flops(jnp.matmul, jnp.ones((2, 3)), jnp.ones((3, 5)))
+    60
+    """
+    counted: list[int] = []
+
+    def product(first: Array, second: Array, **parameters: Any) -> Array:
+        (contracted, _), _ = parameters["dimension_numbers"]
+        result = jax.lax.dot_general_p.bind(first, second, **parameters)
+        counted.append(2 * result.size * math.prod(first.shape[axis] for axis in contracted))
+        return result
+
+    def convolution(inputs: Array, kernel: Array, **parameters: Any) -> Array:
+        result = jax.lax.conv_general_dilated_p.bind(inputs, kernel, **parameters)
+        outputs = kernel.shape[parameters["dimension_numbers"].rhs_spec[0]]
+        counted.append(2 * result.size * kernel.size // outputs)
+        return result
+
+    rules: dict[str, Rule] = {"dot_general": product, "conv_general_dilated": convolution}
+    jax.eval_shape(rewrite(function, rules), *arguments)
+    return sum(counted)
+
+
+def peak_product(dtype: str = "float32") -> tuple[Runner, int]:
+    """A large square matrix product: a runner, and its floating-point operations."""
+    size = _PEAK_SIZE.get(jax.default_backend(), _PEAK_SIZE_ELSEWHERE)
+    first, second = jax.random.normal(jax.random.key(0), (2, size, size), dtype)
+    multiply = jax.jit(jnp.matmul).lower(first, second).compile()
+    return lambda: multiply(first, second).block_until_ready(), 2 * size**3

@@ -1,0 +1,29 @@
+"""Lower precision where it pays: in the operands of matrix products and convolutions only.
+
+Products are accumulated in float32 and returned in it, so biases, statistics and the objective
+stay in float32.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from jgaprune.ops.rewrite import Rule
+from jgaprune.types import Array
+
+
+def lowered(compute: Rule, dtype: Any) -> Rule:
+    """The rule `compute` for float32 operands in a smaller type; other operands stay as they are.
+
+    Args:
+      compute: a rule for `dot_general` or `conv_general_dilated`.
+      dtype: for example `jnp.bfloat16`.
+    """
+
+    def rule(first: Array, second: Array, **parameters: Any) -> Array:
+        if first.dtype == second.dtype == jnp.float32:
+            first, second = first.astype(dtype), second.astype(dtype)
+            parameters["preferred_element_type"] = jnp.dtype(jnp.float32)
+        return compute(first, second, **parameters)
+
+    return rule

@@ -1,0 +1,96 @@
+"""Rewriting: run a function with some of its primitive operations replaced by others.
+
+The function is traced for one candidate and its program is evaluated anew, operation by
+operation. So a network that knows nothing of populations, written in Flax NNX, Linen or plain
+JAX, gets other convolutions without a change to its code.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
+
+from jgaprune.types import Array
+
+Rule = Callable[..., Array]
+"""`operands, **parameters of the primitive -> result`."""
+
+_INLINED = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "checkpoint": "jaxpr",
+    "remat2": "jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+}
+"""Operations that only wrap a program, and the parameter that holds it."""
+
+
+def rewrite(function: Callable[..., Any], rules: dict[str, Rule]) -> Callable[..., Any]:
+    """The same function with some primitives computed by other rules.
+
+    Rules reach into functions that are jitted, rematerialised or have derivatives of their own
+    (which get lost), but not into the bodies of `scan`, `while_loop` and `cond`.
+
+    Args:
+      function: pytrees of arrays in, pytrees of arrays out.
+      rules: by the name of the primitive.
+
+    Returns:
+      A function of the same arguments.
+
+    >>> double = rewrite(jax.numpy.sin, {"sin": lambda x, **_: 2 * x})
+    >>> float(double(3.0))
+    6.0
+    """
+
+    def rewritten(*arguments: Any) -> Any:
+        program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+        results = _evaluate(program, jax.tree.leaves(arguments), rules)
+        return jax.tree.unflatten(jax.tree.structure(shapes), results)
+
+    return rewritten
+
+
+def read(values: dict[Var, Any], variable: Any) -> Any:
+    """What an operand of an equation is: a literal, or a value computed before."""
+    return variable.val if isinstance(variable, Literal) else values[variable]
+
+
+def inner_program(equation: Any) -> ClosedJaxpr | None:
+    """The program of an operation that only wraps one."""
+    parameter = _INLINED.get(equation.primitive.name)
+    if parameter is None:
+        return None
+    program: Jaxpr | ClosedJaxpr = equation.params[parameter]
+    return program if isinstance(program, ClosedJaxpr) else ClosedJaxpr(program, [])
+
+
+def bind(equation: Any, operands: Sequence[Any]) -> Sequence[Any]:
+    """The results of an operation as it is."""
+    results = equation.primitive.bind(
+        *operands, **equation.primitive.get_bind_params(equation.params)
+    )
+    return results if equation.primitive.multiple_results else [results]
+
+
+def _evaluate(program: ClosedJaxpr, arguments: Sequence[Any], rules: dict[str, Rule]) -> list[Any]:
+    jaxpr = program.jaxpr
+    values: dict[Var, Any] = dict(zip(jaxpr.constvars, program.consts, strict=True))
+    values.update(zip(jaxpr.invars, arguments, strict=True))
+    for equation in jaxpr.eqns:
+        results = _apply(equation, [read(values, v) for v in equation.invars], rules)
+        values.update(zip(equation.outvars, results, strict=True))
+    return [read(values, v) for v in jaxpr.outvars]
+
+
+def _apply(equation: Any, operands: list[Any], rules: dict[str, Rule]) -> Sequence[Any]:
+    name = equation.primitive.name
+    if name in rules:
+        return [rules[name](*operands, **equation.params)]
+    if inner := inner_program(equation):
+        return _evaluate(inner, operands, rules)
+    return bind(equation, operands)
