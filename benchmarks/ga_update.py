@@ -22,6 +22,7 @@ import numpy as np
 from evosax.algorithms import SimpleGA
 
 from jgaprune.bench import Timing, in_turns
+from jgaprune.bench.ours import update_runner
 from jgaprune.bench.timing import Runner
 from jgaprune.evolvers import genetic
 from jgaprune.masks import Layout, num_words
@@ -97,19 +98,7 @@ def _packed(num_genes: int, population: int, key: jax.Array) -> Runner:
     genomes = jax.jit(jax.vmap(space.mutate))(
         jax.random.split(key, population), genomes, jnp.ones(population)
     )
-    fitness = jnp.arange(population, dtype=jnp.float32)
-    carried = [jax.jit(evolver.init)(key, genomes, fitness)]
-
-    def update(evolver, key, state, fitness):
-        genomes, state = evolver.ask(key, state)
-        return evolver.tell(key, genomes, fitness, state)
-
-    program = jax.jit(update, donate_argnums=2).lower(evolver, key, carried[0], fitness).compile()
-
-    def run() -> None:
-        carried[0] = jax.block_until_ready(program(evolver, key, carried[0], fitness))
-
-    return run
+    return update_runner(evolver, genomes, key)
 
 
 def _simple_ga(num_genes: int, population: int, key: jax.Array) -> Runner:

@@ -19,5 +19,5 @@ def keep_compiled_programs() -> None:
 
     For whole programs such as the command line: it changes JAX's configuration.
     """
-    if jax.config.read("jax_compilation_cache_dir") is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(cache_folder("programs")))

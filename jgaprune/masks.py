@@ -75,9 +75,23 @@ def split(flat: Array, layout: Layout) -> dict[str, Array]:
 def apply_masks(params: Params, masks: Masks) -> Params:
     """Sets the removed weights to zero; leaves without a mask pass through."""
     return {
-        name: jnp.where(masks[name], leaf, jnp.zeros((), leaf.dtype)) if name in masks else leaf
+        name: jgaprune_masked(leaf, masks[name]) if name in masks else leaf
         for name, leaf in params.items()
     }
+
+
+MASKING = "jgaprune_masked"
+"""Name of the function below in the programs that call it."""
+
+
+@jax.jit
+def jgaprune_masked(weights: Array, mask: Array) -> Array:
+    """The weights with the removed ones set to zero.
+
+    Jitted, so that it is one operation of the programs that call it, known by its name: `ops`
+    may compute it together with the product that it goes into.
+    """
+    return jnp.where(mask, weights, jnp.zeros((), weights.dtype))
 
 
 def count_kept(masks: Masks) -> Array:

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jgaprune import masks, packed
+from jgaprune import masks
 from jgaprune.masks import Layout
 
 
@@ -66,31 +66,3 @@ def test_impossible_sparsity_is_explained(sparsity):
 def test_percentages_are_recognised():
     with pytest.raises(ValueError, match=r"Did you mean 0\.7\?"):
         masks.kept_for(70, 100)
-
-
-def test_nth_set_bit_against_numpy(key):
-    flat = jax.random.bernoulli(key, 0.3, (200,))
-    positions = np.flatnonzero(flat)
-    word, bit = packed.nth_set_bits(masks.pack(flat), jnp.arange(len(positions)))
-    assert np.array_equal(np.asarray(word) * 32 + np.asarray(bit), positions)
-
-
-@pytest.mark.parametrize("num_flips", [0, 1, 7, 40])
-def test_flips_are_exact_and_stay_among_the_candidates(num_flips, key):
-    among = masks.pack(jax.random.bernoulli(key, 0.3, (200,)))
-    words = masks.pack(jnp.zeros(200, bool))
-    flipped = packed.flip_random(key, words, among, jnp.int32(num_flips), 40)
-    assert int(masks.count_bits(flipped)) == num_flips
-    assert int(masks.count_bits(flipped & ~among)) == 0
-
-
-def test_every_candidate_flips_equally_often(key):
-    among = masks.pack(jnp.arange(96) % 3 != 0)
-    words = jnp.zeros(3, jnp.uint32)
-    draws = jax.vmap(
-        lambda k: masks.unpack(packed.flip_random(k, words, among, jnp.int32(5), 8), 96)
-    )(jax.random.split(key, 4000))
-    counts = np.asarray(draws.sum(axis=0))[np.arange(96) % 3 != 0]
-    expected = 4000 * 5 / 64
-    # Strata of 13, 13, 13, 13 and 12 bits: each bit within the rounding of its stratum.
-    assert np.all(np.abs(counts - expected) < 0.08 * expected + 5 * np.sqrt(expected))

@@ -1,12 +1,22 @@
 """Strategies are measured once, remembered, and never in the way."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import OBJECTIVES, SPACES
 
-from jgaprune.engine import SEQUENTIAL, Strategy, candidate_strategies, recall, tune, with_strategy
+from jgaprune.engine import (
+    SEQUENTIAL,
+    Strategy,
+    Tuning,
+    candidate_strategies,
+    recall,
+    tune,
+    with_strategy,
+)
 
 SPACE, OBJECTIVE = SPACES["offsets"].space, OBJECTIVES["logit_cosine"]
 CANDIDATES = [SEQUENTIAL, Strategy("vmap", 2)]
@@ -55,6 +65,59 @@ def test_the_usual_strategy_stays_unless_another_is_clearly_faster(monkeypatch, 
     assert tune(*task, [*CANDIDATES, faster]).strategy == faster
 
 
+def failing(seconds):
+    """A measurement that knows these seconds and fails where they are None."""
+
+    def measure(*task):
+        if seconds[str(task[-1])] is None:
+            raise NotImplementedError(f"no lowering of {task[-1]}")
+        return seconds[str(task[-1])]
+
+    return measure
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [
+        ({"sequential": 1.0, "vmap of 2": None}, CANDIDATES[0]),
+        ({"sequential": None, "vmap of 2": 5.0}, CANDIDATES[1]),
+    ],
+    ids=["another", "the usual one"],
+)
+def test_a_strategy_that_fails_is_left_out(seconds, chosen, monkeypatch, tmp_path, key):
+    monkeypatch.setattr("jgaprune.engine.tuning._seconds_per_candidate", failing(seconds))
+    task = SPACE, OBJECTIVE, key, 4, CANDIDATES
+    found = tune(*task, cache=tmp_path)
+    assert found == Tuning(chosen, seconds)
+    (file,) = tmp_path.iterdir()
+    assert json.loads(file.read_text())["seconds"] == seconds
+    assert recall(*task, cache=tmp_path) == found
+
+
+def test_a_machine_on_which_nothing_works_is_no_secret(monkeypatch, tmp_path, key):
+    nothing = failing({"sequential": None, "vmap of 2": None})
+    monkeypatch.setattr("jgaprune.engine.tuning._seconds_per_candidate", nothing)
+    with pytest.raises(NotImplementedError, match="no lowering of sequential"):
+        tune(SPACE, OBJECTIVE, key, 4, CANDIDATES, cache=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_kernel_that_does_not_compile_is_left_out(monkeypatch, key):
+    def refuse(*arguments, **options):
+        raise NotImplementedError("Only interpret mode is supported")
+
+    monkeypatch.setattr("jgaprune.ops.masked_product.pl.pallas_call", refuse)
+    found = tune(SPACE, OBJECTIVE, key, 4, [SEQUENTIAL, Strategy("kernel", 2)])
+    assert found.strategy == SEQUENTIAL
+    assert found.seconds["kernel of 2"] is None and found.seconds["sequential"]
+
+
+def test_accelerators_try_the_kernel(monkeypatch):
+    monkeypatch.setattr("jgaprune.engine.tuning.usual_strategy", lambda *task: Strategy("vmap", 8))
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    assert Strategy("kernel", 8) in candidate_strategies(SPACE, OBJECTIVE, 16)
+
+
 @pytest.mark.parametrize("population", [1, 2, 3, 16])
 def test_candidates_fit_the_population(population):
     candidates = candidate_strategies(SPACE, OBJECTIVE, population)
@@ -80,7 +143,9 @@ def test_equal_strategies_share_a_program():
     assert jax.tree.structure(Strategy("vmap", 2)) == jax.tree.structure(Strategy("vmap", 2))
 
 
-@pytest.mark.parametrize("strategy", [SEQUENTIAL, Strategy("matmul", 3), Strategy("unrolled", 2)])
+@pytest.mark.parametrize(
+    "strategy", [SEQUENTIAL, Strategy("matmul", 3), Strategy("kernel", 3), Strategy("unrolled", 2)]
+)
 def test_a_plain_vmap_follows_the_strategy(strategy, key):
     masks = jax.vmap(lambda key: SPACE.decode(SPACE.sample(key)))(jax.random.split(key, 5))
 

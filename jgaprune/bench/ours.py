@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jgaprune.bench.timing import Runner
 from jgaprune.engine import Strategy, build_search, evaluate
 from jgaprune.evolvers import genetic
+from jgaprune.evolvers.genetic import GeneticState
 from jgaprune.model import Model
 from jgaprune.objectives import agreement
 from jgaprune.spaces import weights
@@ -72,12 +73,10 @@ def compile_task(task: Task, strategy: Strategy, key: Key) -> Compiled:
     evaluation = scores.lower(*arguments, strategy=strategy).compile()
     fitness, _ = evaluation(*arguments)
     memory = evaluation.memory_analysis()
-    state = jax.jit(task.evolver.init)(key, task.genomes, fitness)
-    update = jax.jit(_update).lower(task.evolver, key, state, fitness).compile()
     return Compiled(
         generation,
         lambda: jax.block_until_ready(evaluation(*arguments)),
-        lambda: jax.block_until_ready(update(task.evolver, key, state, fitness)),
+        update_runner(task.evolver, task.genomes, key),
         fitness,
         None if memory is None else _total_bytes(memory),
         compile_seconds,
@@ -106,7 +105,26 @@ def _generation(task: Task, strategy: Strategy, key: Key) -> Runner:
     return run
 
 
-def _update(evolver: Evolver, key: Key, state: Any, fitness: Fitness) -> Any:
-    ask_key, tell_key = jax.random.split(key)
-    genomes, state = evolver.ask(ask_key, state)
-    return evolver.tell(tell_key, genomes, fitness, state)
+def update_runner(evolver: Evolver, genomes: Genomes, key: Key) -> Runner:
+    """Proposing and selecting with `genetic`, while a quarter of the children survive.
+
+    Args:
+      evolver: a `genetic` one.
+      genomes: packed, `uint32 [P, W]`.
+      key: of every proposal.
+    """
+    parents = jnp.arange(genomes.shape[0], dtype=jnp.float32)
+    children = parents + genomes.shape[0] / 2
+
+    def update(evolver: Evolver, key: Key, genomes: Genomes) -> Genomes:
+        ask_key, tell_key = jax.random.split(key)
+        proposed, state = evolver.ask(ask_key, GeneticState(genomes, parents))
+        return evolver.tell(tell_key, proposed, children, state).genomes
+
+    program = jax.jit(update, donate_argnums=2).lower(evolver, key, genomes).compile()
+    carried = [jnp.copy(genomes)]
+
+    def run() -> None:
+        carried[0] = jax.block_until_ready(program(evolver, key, carried[0]))
+
+    return run

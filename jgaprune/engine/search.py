@@ -15,11 +15,12 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from jgaprune.engine.evaluate import evaluate, race
+from jgaprune.engine.record import better, no_records, record_of
 from jgaprune.engine.screen import Screen
 from jgaprune.engine.seeds import check_seeds
 from jgaprune.engine.state import Best, Record, SearchState
 from jgaprune.engine.strategy import SEQUENTIAL, Strategy
-from jgaprune.types import Array, Evolver, Fitness, Genomes, Key, MaskSpace, Objective
+from jgaprune.types import Array, Evolver, Genomes, Key, MaskSpace, Objective
 
 _BLOCK = 64
 """Most generations of one device program; the host sees their Records in between."""
@@ -106,7 +107,7 @@ def _looping(parts: _Parts, start: Any, block: Any) -> Search:
     """A search whose generations all have the same shapes: many per device program."""
 
     def run(state: SearchState, generations: int) -> tuple[SearchState, Record]:
-        done = [_no_records(0)]
+        done = [no_records(0)]
         while generations > 0:
             count = min(generations, _BLOCK)
             state, records = block(state, jnp.int32(count))
@@ -149,7 +150,7 @@ def _staged(
         return _children(parts._replace(evolver=next_evolver(state)), state)
 
     def run(state: SearchState, generations: int) -> tuple[SearchState, Record]:
-        done = [_no_records(0)]
+        done = [no_records(0)]
         for _ in range(generations):
             state, record = step(state)
             done.append(jax.tree.map(lambda leaf: leaf[None], record))
@@ -182,11 +183,11 @@ def _init(
         )
     fitness, scores = evaluate(parts.space, parts.objective, score_key, genomes, strategy)
     nowhere = Best(jax.tree.map(lambda leaf: leaf[0], genomes), jnp.float32(jnp.inf))
-    best = _better(nowhere, genomes, fitness)
+    best = better(nowhere, genomes, fitness)
     state = parts.evolver.init(evolver_key, genomes, fitness)
     failures = jnp.sum(jnp.isnan(scores.fitness), dtype=jnp.int32)
     state = SearchState(key, state, best, jnp.int32(population), failures)
-    return state, _record(state, genomes, fitness)
+    return state, record_of(state, genomes, fitness)
 
 
 @partial(jax.jit, static_argnames=("strategy",), donate_argnames=("state",))
@@ -200,7 +201,7 @@ def _block(
         state, record = _generation(parts, state, strategy)
         return state, jax.tree.map(lambda all_, one: all_.at[index].set(one), records, record)
 
-    return jax.lax.fori_loop(0, generations, body, (state, _no_records(_BLOCK)))
+    return jax.lax.fori_loop(0, generations, body, (state, no_records(_BLOCK)))
 
 
 @partial(jax.jit, static_argnames=("strategy",))
@@ -208,11 +209,6 @@ def _changing_step(
     parts: _Parts, state: SearchState, *, strategy: Strategy
 ) -> tuple[SearchState, Record]:
     return _generation(parts, state, strategy)
-
-
-def _no_records(count: int) -> Record:
-    zeros = jnp.zeros(count)
-    return Record(zeros, zeros, zeros, jnp.zeros(count, jnp.int32))
 
 
 def _generation(
@@ -223,32 +219,7 @@ def _generation(
     fitness, scores = race(parts.space, parts.objective, parts.screen, score_key, genomes, strategy)
     evolver = parts.evolver.tell(tell_key, genomes, fitness, evolver)
     failures = state.failures + jnp.sum(jnp.isnan(scores.fitness), dtype=jnp.int32)
-    best = _better(state.best, genomes, fitness)
+    best = better(state.best, genomes, fitness)
     evaluations = state.evaluations + _cost(parts.screen, genomes)
     state = SearchState(key, evolver, best, evaluations, failures)
-    return state, _record(state, genomes, fitness)
-
-
-def _better(best: Best, genomes: Genomes, fitness: Fitness) -> Best:
-    """The better of the best ever and the best of a population; the older one on a tie."""
-    index = jnp.argmin(fitness)
-    improved = fitness[index] < best.fitness
-    genome = jax.tree.map(
-        lambda old, leaf: jnp.where(improved, leaf[index], old), best.genome, genomes
-    )
-    return Best(genome, jnp.where(improved, fitness[index], best.fitness))
-
-
-def _record(state: SearchState, genomes: Genomes, fitness: Fitness) -> Record:
-    finite = jnp.isfinite(fitness)
-    mean = jnp.sum(jnp.where(finite, fitness, 0.0)) / jnp.maximum(jnp.sum(finite), 1)
-    mean = jnp.where(jnp.any(finite), mean, jnp.inf)
-    return Record(state.best.fitness, mean, _diversity(genomes), state.evaluations)
-
-
-def _diversity(genomes: Array) -> Array:
-    neighbours = jnp.roll(genomes, 1, axis=0)
-    if genomes.dtype == jnp.uint32:
-        differing = jax.lax.population_count(genomes ^ neighbours)
-        return jnp.mean(differing.astype(jnp.float32)) / 32.0
-    return jnp.mean(jnp.abs(genomes - neighbours))
+    return state, record_of(state, genomes, fitness)

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jgaprune.ops import Rule, hoisted, lowered, matmul_convolution, rewrite
+from jgaprune.ops import Rule, hoisted, lowered, masked_dot, matmul_convolution, rewrite
 
-FORMS = ("sequential", "vmap", "matmul", "unrolled")
+FORMS = ("sequential", "vmap", "matmul", "kernel", "unrolled")
 DTYPES = ("float32", "bfloat16")
 
 
@@ -26,7 +26,8 @@ class Strategy:
     Attributes:
       form: "sequential", one candidate after another; "vmap", chunks of a population in one
         batched pass, as XLA batches it; "matmul", the same with convolutions as batched matrix
-        products; "unrolled", the candidates of a chunk side by side in one program.
+        products; "kernel", that with dense products in a kernel that unpacks the masks itself;
+        "unrolled", the candidates of a chunk side by side in one program.
       chunk: candidates per pass; memory grows with it. "sequential" has 1.
       dtype: of the operands of matrix products and convolutions; everything else, and their
         sums, is float32.
@@ -68,8 +69,9 @@ def map_population(strategy: Strategy, score: Callable[[Any], Any], genomes: Any
       What `score` returns, with leading axis `P`.
     """
     score = hoisted(score, jax.tree.map(_one_of, genomes))
-    if rules := _rules(strategy):
-        score = rewrite(score, rules)
+    rules, masked_rules = _rules(strategy), _masked_rules(strategy)
+    if rules or masked_rules:
+        score = rewrite(score, rules, masked_rules)
     if strategy.chunk == 1:
         return jax.lax.map(score, genomes)
     if strategy.form != "unrolled":
@@ -84,13 +86,21 @@ def _one_of(leaf: Any) -> jax.ShapeDtypeStruct:
 def _rules(strategy: Strategy) -> dict[str, Rule]:
     """What the strategy changes in the program of one candidate."""
     rules: dict[str, Rule] = {}
-    if strategy.form == "matmul":
+    if strategy.form in ("matmul", "kernel"):
         rules["conv_general_dilated"] = matmul_convolution
     if strategy.dtype != "float32":
         convolve = rules.get("conv_general_dilated", jax.lax.conv_general_dilated_p.bind)
         rules["conv_general_dilated"] = lowered(convolve, strategy.dtype)
         rules["dot_general"] = lowered(jax.lax.dot_general_p.bind, strategy.dtype)
     return rules
+
+
+def _masked_rules(strategy: Strategy) -> dict[str, Rule]:
+    """Likewise, where the second operand is masked weights."""
+    if strategy.form != "kernel":
+        return {}
+    low = strategy.dtype != "float32"
+    return {"dot_general": lowered(masked_dot, strategy.dtype) if low else masked_dot}
 
 
 def _unrolled(score: Callable[[Any], Any], genomes: Any, chunk: int) -> Any:

@@ -8,11 +8,12 @@ up for one that is clearly faster.
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -35,11 +36,11 @@ class Tuning(NamedTuple):
 
     Attributes:
       strategy: the one to use.
-      seconds: per candidate of the population, by `str(strategy)`; empty if nothing was measured.
+      seconds: per candidate of the population, by `str(strategy)`; None for one that failed.
     """
 
     strategy: Strategy
-    seconds: dict[str, float]
+    seconds: dict[str, float | None]
 
 
 def usual_strategy(space: MaskSpace, objective: Objective, population: int) -> Strategy:
@@ -60,7 +61,8 @@ def candidate_strategies(space: MaskSpace, objective: Objective, population: int
         others = [Strategy("unrolled", 2), Strategy("matmul", few), Strategy("vmap", few)]
     else:
         sizes = sorted({usual.chunk, max(1, usual.chunk // 4)}, reverse=True)
-        others = [Strategy(form, size) for size in sizes for form in ("vmap", "matmul")]
+        forms = ("vmap", "matmul", "kernel")
+        others = [Strategy(form, size) for size in sizes for form in forms]
     fitting = [one for one in others if one.chunk <= population and one != usual]
     return [usual, *fitting, *([] if usual == SEQUENTIAL else [SEQUENTIAL])]
 
@@ -76,6 +78,8 @@ def tune(
 ) -> Tuning:
     """Measures strategies, unless a cache knows the answer.
 
+    One that cannot be compiled here, or needs more memory than there is, is left out.
+
     Args:
       space: of the search.
       objective: of the search.
@@ -87,19 +91,15 @@ def tune(
 
     Raises:
       ValueError: there are no candidates.
+      Exception: that of the usual strategy, if none works.
     """
     if not candidates:
         raise ValueError("tune needs at least one candidate strategy.")
     if known := recall(space, objective, key, population, candidates, cache=cache):
         return known
     genomes = jax.jit(jax.vmap(space.sample))(jax.random.split(key, population))
-    seconds = {
-        str(one): _seconds_per_candidate(space, objective, key, genomes, one) for one in candidates
-    }
-    best = min(candidates, key=lambda one: seconds[str(one)])
-    usual = candidates[0]
-    chosen = best if seconds[str(best)] < _CLEARLY_FASTER * seconds[str(usual)] else usual
-    tuning = Tuning(chosen, seconds)
+    measure = partial(_seconds_per_candidate, space, objective, key, genomes)
+    tuning = _compare(candidates, measure)
     if cache is not None:
         _remember(_file(cache, space, objective, key, population, candidates), tuning)
     return tuning
@@ -123,6 +123,25 @@ def recall(
         return Tuning(Strategy(**found["strategy"]), dict(found["seconds"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _compare(candidates: Sequence[Strategy], measure: Callable[[Strategy], float]) -> Tuning:
+    """The usual one, which is the first, or the fastest if that is clearly faster."""
+    seconds: dict[str, float | None] = {}
+    first_failure: Exception | None = None
+    for one in candidates:
+        try:
+            seconds[str(one)] = measure(one)
+        except Exception as failure:  # compilers and allocators have many kinds of them
+            seconds[str(one)] = None
+            first_failure = first_failure or failure
+    if first_failure and set(seconds.values()) == {None}:
+        raise first_failure
+    times = [math.inf if (time := seconds[str(one)]) is None else time for one in candidates]
+    fastest = times.index(min(times))
+    return Tuning(
+        candidates[fastest if times[fastest] < _CLEARLY_FASTER * times[0] else 0], seconds
+    )
 
 
 def _seconds_per_candidate(

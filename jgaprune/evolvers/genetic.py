@@ -12,15 +12,16 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from jgaprune.types import Evolver, Fitness, Genomes, Key, MaskSpace
+from jgaprune.ops import make_rows, replace_rows
+from jgaprune.types import Array, Evolver, Fitness, Genome, Genomes, Key, MaskSpace
 
 
 class GeneticState(NamedTuple):
-    """The surviving population, best first.
+    """The surviving population, in no order: a survivor keeps its place.
 
     Attributes:
       genomes: leading axis `P`.
-      fitness: `float32 [P]`, ascending.
+      fitness: `float32 [P]`.
     """
 
     genomes: Genomes
@@ -88,43 +89,52 @@ def _init(settings: _Settings, key: Key, genomes: Genomes, fitness: Fitness) -> 
             f"generation 0 has {fitness.shape[0]} members, the evolver needs the "
             f"{settings.population} it was built for."
         )
-    return _fittest(genomes, fitness, settings.population)
+    order = jnp.argsort(fitness, stable=True)[: settings.population]
+    return GeneticState(jax.tree.map(lambda leaf: leaf[order], genomes), fitness[order])
 
 
 def _ask(
     settings: _Settings, space: MaskSpace, key: Key, state: GeneticState
 ) -> tuple[Genomes, GeneticState]:
-    first_key, second_key, cross_key, strength_key, mutate_key = jax.random.split(key, 5)
-    num, num_crossed = settings.population, settings.num_crossed
-    first = _parents(first_key, state, num, settings.tournament)
-    second = _parents(second_key, state, num_crossed, settings.tournament)
-    cross_keys = jax.random.split(cross_key, num_crossed)
-    crossed = jax.vmap(space.cross)(cross_keys, _first(first, num_crossed), second)
-    children = jax.tree.map(
-        lambda new, old: jnp.concatenate([new, old[num_crossed:]]), crossed, first
-    )
+    parent_key, cross_key, strength_key, mutate_key = jax.random.split(key, 4)
+    num = settings.population
+    first, second = _parents(parent_key, settings, state.fitness)
     low, high = jnp.log(jnp.array(settings.strength))
     strength = jnp.exp(jax.random.uniform(strength_key, (num,), minval=low, maxval=high))
-    return jax.vmap(space.mutate)(jax.random.split(mutate_key, num), children, strength), state
+
+    def child(index: Array, first: Array, second: Array, keys: Key, strength: Array) -> Genome:
+        one, other = _row(state.genomes, first), _row(state.genomes, second)
+        crossed = jax.lax.cond(
+            index < settings.num_crossed, lambda: space.cross(keys[0], one, other), lambda: one
+        )
+        return space.mutate(keys[1], crossed, strength)
+
+    keys = jnp.stack([jax.random.split(one, num) for one in (cross_key, mutate_key)], axis=1)
+    return make_rows(child, jnp.arange(num), first, second, keys, strength), state
 
 
 def _tell(key: Key, genomes: Genomes, fitness: Fitness, state: GeneticState) -> GeneticState:
-    everyone = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), state.genomes, genomes)
-    return _fittest(everyone, jnp.concatenate([state.fitness, fitness]), state.fitness.shape[0])
+    """The best of parents and children; among equal ones the parents."""
+    num = state.fitness.shape[0]
+    order = jnp.argsort(jnp.concatenate([state.fitness, fitness]), stable=True)
+    survives = jnp.zeros(2 * num, bool).at[order[:num]].set(True)
+    dead = jnp.argsort(survives[:num], stable=True)
+    rank = jnp.cumsum(survives[num:]) - 1
+    places = jnp.where(survives[num:], dead[rank], num)
+    return GeneticState(
+        replace_rows(state.genomes, genomes, places),
+        state.fitness.at[places].set(fitness, mode="drop"),
+    )
 
 
-def _fittest(genomes: Genomes, fitness: Fitness, survivors: int) -> GeneticState:
-    """The best, in order; among equal ones the older come first."""
-    order = jnp.argsort(fitness, stable=True)[:survivors]
-    return GeneticState(jax.tree.map(lambda leaf: leaf[order], genomes), fitness[order])
+def _parents(key: Key, settings: _Settings, fitness: Fitness) -> tuple[Array, Array]:
+    """Indices of two tournament winners per child."""
+    shape = (2, settings.population, settings.tournament)
+    drawn = jax.random.randint(key, shape, 0, fitness.shape[0])
+    best = jnp.argmin(fitness[drawn], axis=-1)
+    first, second = jnp.take_along_axis(drawn, best[..., None], axis=-1)[..., 0]
+    return first, second
 
 
-def _parents(key: Key, state: GeneticState, num: int, tournament: int) -> Genomes:
-    """One tournament winner per child; the population is sorted, so the lowest index wins."""
-    shape = (num, tournament)
-    winners = jnp.min(jax.random.randint(key, shape, 0, state.fitness.shape[0]), axis=1)
-    return jax.tree.map(lambda leaf: leaf[winners], state.genomes)
-
-
-def _first(genomes: Genomes, num: int) -> Genomes:
-    return jax.tree.map(lambda leaf: leaf[:num], genomes)
+def _row(genomes: Genomes, index: Array) -> Genome:
+    return jax.tree.map(lambda leaf: leaf[index], genomes)

@@ -2,7 +2,18 @@
 
 from jgaprune.ops.convolution import matmul_convolution
 from jgaprune.ops.hoist import hoisted
+from jgaprune.ops.masked_product import masked_dot
 from jgaprune.ops.precision import lowered
 from jgaprune.ops.rewrite import Rule, rewrite
+from jgaprune.ops.rows import make_rows, replace_rows
 
-__all__ = ["Rule", "hoisted", "lowered", "matmul_convolution", "rewrite"]
+__all__ = [
+    "Rule",
+    "hoisted",
+    "lowered",
+    "make_rows",
+    "masked_dot",
+    "matmul_convolution",
+    "replace_rows",
+    "rewrite",
+]

@@ -16,14 +16,14 @@ def lowered(compute: Rule, dtype: Any) -> Rule:
     """The rule `compute` for float32 operands in a smaller type; other operands stay as they are.
 
     Args:
-      compute: a rule for `dot_general` or `conv_general_dilated`.
+      compute: a rule for `dot_general` or `conv_general_dilated`, masked or not.
       dtype: for example `jnp.bfloat16`.
     """
 
-    def rule(first: Array, second: Array, **parameters: Any) -> Array:
+    def rule(first: Array, second: Array, *mask: Array, **parameters: Any) -> Array:
         if first.dtype == second.dtype == jnp.float32:
             first, second = first.astype(dtype), second.astype(dtype)
             parameters["preferred_element_type"] = jnp.dtype(jnp.float32)
-        return compute(first, second, **parameters)
+        return compute(first, second, *mask, **parameters)
 
     return rule

@@ -3,14 +3,18 @@
 The function is traced for one candidate and its program is evaluated anew, operation by
 operation. So a network that knows nothing of populations, written in Flax NNX, Linen or plain
 JAX, gets other convolutions without a change to its code.
+
+What masks do to weights is kept as one operation, so that a rule may compute it together with
+the product that it goes into.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 
+from jgaprune.masks import MASKING, jgaprune_masked
 from jgaprune.types import Array
 
 Rule = Callable[..., Array]
@@ -29,7 +33,23 @@ _INLINED = {
 """Operations that only wrap a program, and the parameter that holds it."""
 
 
-def rewrite(function: Callable[..., Any], rules: dict[str, Rule]) -> Callable[..., Any]:
+class Masked(NamedTuple):
+    """Masked weights that nothing has asked for yet.
+
+    Attributes:
+      weights: any shape.
+      mask: bool, of the same shape.
+    """
+
+    weights: Array
+    mask: Array
+
+
+def rewrite(
+    function: Callable[..., Any],
+    rules: dict[str, Rule],
+    masked_rules: dict[str, Rule] | None = None,
+) -> Callable[..., Any]:
     """The same function with some primitives computed by other rules.
 
     Rules reach into functions that are jitted, rematerialised or have derivatives of their own
@@ -38,6 +58,8 @@ def rewrite(function: Callable[..., Any], rules: dict[str, Rule]) -> Callable[..
     Args:
       function: pytrees of arrays in, pytrees of arrays out.
       rules: by the name of the primitive.
+      masked_rules: likewise, for where the second of two operands is masked weights
+        (`masks.apply_masks`); called with the first, the weights and the mask.
 
     Returns:
       A function of the same arguments.
@@ -47,10 +69,12 @@ def rewrite(function: Callable[..., Any], rules: dict[str, Rule]) -> Callable[..
     6.0
     """
 
+    all_rules = _Rules(rules, masked_rules or {})
+
     def rewritten(*arguments: Any) -> Any:
         program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        results = _evaluate(program, jax.tree.leaves(arguments), rules)
-        return jax.tree.unflatten(jax.tree.structure(shapes), results)
+        results = _evaluate(program, jax.tree.leaves(arguments), all_rules)
+        return jax.tree.unflatten(jax.tree.structure(shapes), map(_computed, results))
 
     return rewritten
 
@@ -63,7 +87,7 @@ def read(values: dict[Var, Any], variable: Any) -> Any:
 def inner_program(equation: Any) -> ClosedJaxpr | None:
     """The program of an operation that only wraps one."""
     parameter = _INLINED.get(equation.primitive.name)
-    if parameter is None:
+    if parameter is None or _is_masking(equation):
         return None
     program: Jaxpr | ClosedJaxpr = equation.params[parameter]
     return program if isinstance(program, ClosedJaxpr) else ClosedJaxpr(program, [])
@@ -77,7 +101,12 @@ def bind(equation: Any, operands: Sequence[Any]) -> Sequence[Any]:
     return results if equation.primitive.multiple_results else [results]
 
 
-def _evaluate(program: ClosedJaxpr, arguments: Sequence[Any], rules: dict[str, Rule]) -> list[Any]:
+class _Rules(NamedTuple):
+    plain: dict[str, Rule]
+    masked: dict[str, Rule]
+
+
+def _evaluate(program: ClosedJaxpr, arguments: Sequence[Any], rules: _Rules) -> list[Any]:
     jaxpr = program.jaxpr
     values: dict[Var, Any] = dict(zip(jaxpr.constvars, program.consts, strict=True))
     values.update(zip(jaxpr.invars, arguments, strict=True))
@@ -87,10 +116,26 @@ def _evaluate(program: ClosedJaxpr, arguments: Sequence[Any], rules: dict[str, R
     return [read(values, v) for v in jaxpr.outvars]
 
 
-def _apply(equation: Any, operands: list[Any], rules: dict[str, Rule]) -> Sequence[Any]:
+def _apply(equation: Any, operands: list[Any], rules: _Rules) -> Sequence[Any]:
     name = equation.primitive.name
-    if name in rules:
-        return [rules[name](*operands, **equation.params)]
-    if inner := inner_program(equation):
+    if _is_masking(equation):
+        return [Masked(*map(_computed, operands))]
+    if name in rules.masked and isinstance(operands[1], Masked):
+        return [rules.masked[name](_computed(operands[0]), *operands[1], **equation.params)]
+    inner = None if name in rules.plain else inner_program(equation)
+    if inner:
         return _evaluate(inner, operands, rules)
+    operands = [_computed(operand) for operand in operands]
+    if name in rules.plain:
+        return [rules.plain[name](*operands, **equation.params)]
     return bind(equation, operands)
+
+
+def _is_masking(equation: Any) -> bool:
+    """Whether the operation is a call of `jgaprune_masked`."""
+    is_call = equation.primitive.name in ("jit", "pjit")
+    return is_call and equation.params["name"] == MASKING
+
+
+def _computed(value: Any) -> Any:
+    return jgaprune_masked(*value) if isinstance(value, Masked) else value

@@ -1,9 +1,10 @@
 """The `weights` space: one bit per weight, packed, with an exact budget.
 
 A genome is `uint32 [W]`, 32 weights per word, in layout order. Mutation swaps as many kept as
-removed weights; crossover takes each weight from either parent and then settles the difference
-in the budget among the weights on which the parents differ. A minimum per layer is protected:
-those bits are set in every genome and never move.
+removed weights. Crossover takes a range of weights, in which the parents keep equally many, from
+one parent and the rest from the other; or it mixes them in another way and then settles the
+difference in the budget among the weights on which the parents differ. A minimum per layer is
+protected: those bits are set in every genome and never move.
 
 Meant to be seeded: from random masks it loses to one-shot magnitude everywhere.
 """
@@ -26,11 +27,15 @@ from jgaprune.masks import (
     split,
     unpack,
 )
-from jgaprune.packed import flip_random
+from jgaprune.packed import balanced_segment, exchange_random, flip_random
 from jgaprune.types import Array, Key, Masks, MaskSpace, Scores
 
+_CROSSOVERS = ("two_point", "uniform", "one_point")
 _MAX_SWAPS = 1024
 """Most swaps of one mutation."""
+_MANY_PAIRS = 6400
+"""Pairs of weights that hold as many swaps as the strongest mutation makes, on average. Where
+few weights are kept, or few removed, that is less than `_MAX_SWAPS`."""
 _MAX_CORRECTIONS = 512
 """Most corrections of one round of crossover; more than one round is rare."""
 
@@ -40,12 +45,23 @@ _MAX_CORRECTIONS = 512
 class _Plan:
     layout: Layout
     num_kept: int
-    max_swaps: int
-    one_point: bool
+    num_movable: int
+    crossover: str
+
+    @property
+    def swap_share(self) -> float:
+        """Share of all pairs of weights of which one is kept and the other removed."""
+        kept = self.num_kept / self.layout.num_weights
+        return 2.0 * kept * (1.0 - kept)
+
+    @property
+    def max_swaps(self) -> int:
+        """Swaps of the strongest mutation."""
+        return max(1, min(_MAX_SWAPS, self.num_movable, int(self.swap_share * _MANY_PAIRS)))
 
 
 def weights(
-    saliency: Scores, layout: Layout, sparsity: float, *, crossover: str = "uniform"
+    saliency: Scores, layout: Layout, sparsity: float, *, crossover: str = "two_point"
 ) -> MaskSpace:
     """Packed bits, one per weight.
 
@@ -54,8 +70,9 @@ def weights(
         (`saliency.protect`); nothing else of them is used.
       layout: the flat order of the prunable weights.
       sparsity: fraction to remove, in (0, 1).
-      crossover: "uniform", each weight from either parent, or "one_point", all before a random
-        cut from one and the rest from the other.
+      crossover: "two_point", a range from one parent and the rest from the other; "uniform", each
+        weight from either parent; "one_point", all before a random cut from one and the rest from
+        the other. Only the first needs neither a random number per weight nor corrections.
 
     Returns:
       A space of genomes `uint32 [W]`.
@@ -63,12 +80,12 @@ def weights(
     Raises:
       ValueError: sparsity out of range, or another crossover.
     """
-    if crossover not in ("uniform", "one_point"):
-        raise ValueError(f"crossover must be 'uniform' or 'one_point', got {crossover!r}.")
+    if crossover not in _CROSSOVERS:
+        raise ValueError(f"crossover must be one of {', '.join(_CROSSOVERS)}, got {crossover!r}.")
     num_kept = kept_for(sparsity, layout.num_weights)
     protected = pack(jnp.isposinf(join(saliency, layout)))
-    movable = min(num_kept - int(count_bits(protected)), layout.num_weights - num_kept)
-    plan = _Plan(layout, num_kept, min(_MAX_SWAPS, max(movable, 1)), crossover == "one_point")
+    num_movable = min(num_kept - int(count_bits(protected)), layout.num_weights - num_kept)
+    plan = _Plan(layout, num_kept, num_movable, crossover)
     return MaskSpace(
         sample=Partial(_sample, plan, protected),
         decode=Partial(_decode, plan),
@@ -101,18 +118,24 @@ def _encode(plan: _Plan, protected: Array, masks: Masks) -> Array:
 
 def _mutate(plan: _Plan, protected: Array, key: Key, genome: Array, strength: Array) -> Array:
     """Swaps `strength` times the largest number of swaps, at least one if strength is not 0."""
-    remove_key, add_key = jax.random.split(key)
-    num_swaps = jnp.ceil(strength * plan.max_swaps).astype(jnp.int32)
-    removable = genome & ~protected
-    addable = ~genome & _used_bits(plan)
-    num_swaps = jnp.minimum(num_swaps, jnp.minimum(count_bits(removable), count_bits(addable)))
-    child = flip_random(remove_key, genome, removable, num_swaps, plan.max_swaps)
-    return flip_random(add_key, child, addable, num_swaps, plan.max_swaps)
+    return exchange_random(
+        key,
+        genome,
+        protected,
+        plan.layout.num_weights,
+        jnp.ceil(strength * plan.max_swaps).astype(jnp.int32),
+        max_swaps=plan.max_swaps,
+        swap_share=plan.swap_share,
+    )
 
 
 def _cross(plan: _Plan, key: Key, first: Array, second: Array) -> Array:
+    if plan.crossover == "two_point":
+        segment = balanced_segment(key, first, second)
+        return (first & segment) | (second & ~segment)
     choice_key, settle_key = jax.random.split(key)
-    from_first = _one_point(choice_key, plan) if plan.one_point else _coin_flips(choice_key, plan)
+    draw = _one_point if plan.crossover == "one_point" else _coin_flips
+    from_first = draw(choice_key, plan)
     child = (first & from_first) | (second & ~from_first)
     return _settle(plan, settle_key, child, first ^ second)
 

@@ -1,4 +1,4 @@
-"""Arithmetic on packed masks, `uint32 [W]`: finding, and flipping, the n-th set bits.
+"""Finding, and flipping, the n-th set bits of a packed mask `uint32 [W]`.
 
 No sort, and one random number per flipped weight rather than per weight.
 """
@@ -7,10 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jgaprune.masks import count_bits
+from jgaprune.packed.blocks import BLOCK, in_blocks
 from jgaprune.types import Array, Key
-
-_BLOCK = 32
-"""Words that are counted together, so that only their sums are summed up over the whole mask."""
 
 
 def flip_random(key: Key, words: Array, among: Array, num_flips: Array, max_flips: int) -> Array:
@@ -52,14 +50,14 @@ def nth_set_bits(words: Array, ranks: Array) -> tuple[Array, Array]:
     ([0, 1], [2, 1])
     """
     counts = jax.lax.population_count(words).astype(jnp.int32)
-    counts = jnp.pad(counts, (0, -counts.shape[0] % _BLOCK)).reshape(-1, _BLOCK)
+    counts = in_blocks(counts)
     block_ends = jnp.cumsum(jnp.sum(counts, axis=1))
     block = jnp.minimum(jnp.searchsorted(block_ends, ranks, side="right"), counts.shape[0] - 1)
     within_block = ranks - jnp.where(block > 0, block_ends[block - 1], 0)
     word_ends = jnp.cumsum(counts[block], axis=1)
     before = word_ends <= within_block[:, None]
     within_word = within_block - jnp.max(jnp.where(before, word_ends, 0), axis=1)
-    word = block * _BLOCK + jnp.sum(before, axis=1)
+    word = block * BLOCK + jnp.sum(before, axis=1)
     word = jnp.minimum(word, words.shape[0] - 1).astype(jnp.int32)
     return word, _nth_bit(words[word], within_word)
 
@@ -86,5 +84,7 @@ def _random_ranks(key: Key, size: Array, num: Array, max_num: int) -> tuple[Arra
     start = index * width + jnp.minimum(index, rest)
     length = width + (index < rest).astype(jnp.int32)
     share = jax.random.uniform(key, (max_num,))
-    offset = jnp.minimum((share * length).astype(jnp.int32), jnp.maximum(length - 1, 0))
+    offset = jnp.minimum(
+        (share * length.astype(jnp.float32)).astype(jnp.int32), jnp.maximum(length - 1, 0)
+    )
     return jnp.where(valid, start + offset, 0), valid
