@@ -13,8 +13,8 @@ from jgaprune import (  # type: ignore[attr-defined]
     saliency,
     spaces,
 )
-from jgaprune.driver import Progress, prune
-from jgaprune.engine import Record, Search, SearchState, build_search
+from jgaprune.driver import Progress, Racing, prune
+from jgaprune.engine import Record, Screen, Search, SearchState, build_search
 from jgaprune.model import Model, ModelSpec, Preprocessing
 from jgaprune.report import Report
 from jgaprune.types import Evolver, MaskSpace, Repair, Score
@@ -27,10 +27,12 @@ __all__ = [
     "ModelSpec",
     "Preprocessing",
     "Progress",
+    "Racing",
     "Record",
     "Repair",
     "Report",
     "Score",
+    "Screen",
     "Search",
     "SearchState",
     "__version__",

@@ -125,6 +125,27 @@ def unpack(words: Array, num_weights: int) -> Array:
     return (bits & 1).astype(bool).reshape(-1)[:num_weights]
 
 
+def unpack_leaves(words: Array, layout: Layout) -> Masks:
+    """Unpacks `uint32 [W]` into a mask per leaf: `split(unpack(words, G), layout)`.
+
+    Every leaf is unpacked by itself, so that it can be done where its mask is applied.
+    """
+    starts = layout.starts
+    return {
+        name: _unpack_range(words, start, stop).reshape(shape)
+        for name, shape, start, stop in zip(
+            layout.names, layout.shapes, starts[:-1], starts[1:], strict=True
+        )
+    }
+
+
+def _unpack_range(words: Array, start: int, stop: int) -> Array:
+    """`bool [stop - start]`, from the words that hold these bits."""
+    first = start // WORD_BITS
+    bits = unpack(words[first : num_words(stop)], stop - first * WORD_BITS)
+    return bits[start - first * WORD_BITS :]
+
+
 def count_bits(words: Array) -> Array:
     """Number of set bits in `uint32 [W]`, `int32 []`."""
     return jnp.sum(jax.lax.population_count(words).astype(jnp.int32))

@@ -174,6 +174,19 @@ def test_a_labelled_objective_takes_labels_from_the_inputs(files, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+def test_racing_is_asked_for_by_an_option(files, tmp_path):
+    arguments = ("prune", "--weights", files / "mlp.safetensors", "--sparsity", "0.5", *SEARCH)
+    arguments += ("--inputs", files / "inputs.npy", "--racing")
+    result = run(*arguments, "--out", tmp_path / "a", "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["settings"]["racing"] == {"look_inputs": 4, "survivors": 1, "cost": 4 / 30}
+    assert document["evaluations"] == 4 + 2 * (1 + 1)
+    result = run(*arguments, "--evolver", "paper2", "--out", tmp_path / "b")
+    assert result.exit_code == 2
+    assert "paper2 evaluates every child" in result.stderr
+
+
 def test_inspect_shows_architecture_and_what_is_prunable():
     result = run("inspect", DIGITS, "--json")
     document = json.loads(result.stdout)

@@ -66,3 +66,11 @@ def test_impossible_sparsity_is_explained(sparsity):
 def test_percentages_are_recognised():
     with pytest.raises(ValueError, match=r"Did you mean 0\.7\?"):
         masks.kept_for(70, 100)
+
+
+def test_leaves_unpack_by_themselves_as_together(key):
+    layout = masks.Layout(("a", "b", "c", "d"), ((3, 7), (32,), (5, 5, 3), (1,)))
+    words = masks.pack(jax.random.bernoulli(key, 0.4, (layout.num_weights,)))
+    whole = masks.split(masks.unpack(words, layout.num_weights), layout)
+    leaves = masks.unpack_leaves(words, layout)
+    assert all(np.array_equal(leaves[name], whole[name]) for name in layout.names)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from jgaprune import converters
+from jgaprune.engine import FORMS
 from jgaprune.inputs.images import with_normalisation
 from jgaprune.model import Model
 
@@ -63,6 +64,55 @@ def architecture_options(command: Callable[..., None]) -> Callable[..., None]:
         default="auto",
         show_default=True,
         help=f"Architecture of the weights, or auto to recognise them. Known: {names}.",
+    )(command)
+
+
+def budget_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds `--evaluations`, `--population`, `--generations` and `--seconds`."""
+    command = click.option(
+        "--seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="Budget: stop searching after so many seconds.",
+    )(command)
+    command = click.option(
+        "--generations", type=click.IntRange(min=1), metavar="T", help="Budget: generations."
+    )(command)
+    command = click.option(
+        "--population", type=click.IntRange(min=2), metavar="P", help="Masks per generation."
+    )(command)
+    return click.option(
+        "--evaluations",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Budget: masks to try in all.  [default: 1000 if there is no other budget]",
+    )(command)
+
+
+def evaluation_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds `--racing`, `--chunk` and `--strategy`."""
+    command = click.option(
+        "--strategy",
+        default="auto",
+        show_default=True,
+        metavar="NAME",
+        help=f"How masks are evaluated. One of {', '.join(FORMS)}, or auto: what this machine "
+        "runs well, measured before long searches.",
+    )(command)
+    command = click.option(
+        "--chunk",
+        default="auto",
+        show_default=True,
+        metavar="C",
+        callback=chunk_size,
+        help="Masks evaluated side by side; bounds memory, not the result.",
+    )(command)
+    return click.option(
+        "--racing/--no-racing",
+        default=False,
+        show_default=True,
+        help="Look at new masks on an eighth of the inputs, and evaluate the best quarter in full. "
+        "A look counts as an eighth of an evaluation.",
     )(command)
 
 

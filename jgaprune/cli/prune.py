@@ -14,12 +14,12 @@ from jgaprune.cli.faults import collect, explains_faults
 from jgaprune.cli.interrupts import interruptible
 from jgaprune.cli.options import (
     architecture_options,
-    chunk_size,
+    budget_options,
+    evaluation_options,
     load_model,
     normalisation_options,
 )
 from jgaprune.cli.progress import shown_progress
-from jgaprune.engine import FORMS
 from jgaprune.inputs.files import read_evaluation_data, read_inputs
 from jgaprune.masks import kept_for
 from jgaprune.model import Model
@@ -100,36 +100,8 @@ class _Data(NamedTuple):
     help=f"What is minimised. One of {', '.join(driver.OBJECTIVES)}. "
     f"{' and '.join(LABELLED_OBJECTIVES)} need labels in --inputs.",
 )
-@click.option(
-    "--evaluations",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Budget: masks to try in all.  [default: 1000 if there is no other budget]",
-)
-@click.option("--population", type=click.IntRange(min=2), metavar="P", help="Masks per generation.")
-@click.option("--generations", type=click.IntRange(min=1), metavar="T", help="Budget: generations.")
-@click.option(
-    "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Budget: stop searching after so many seconds.",
-)
-@click.option(
-    "--chunk",
-    default="auto",
-    show_default=True,
-    metavar="C",
-    callback=chunk_size,
-    help="Masks evaluated side by side; bounds memory, not the result.",
-)
-@click.option(
-    "--strategy",
-    default="auto",
-    show_default=True,
-    metavar="NAME",
-    help=f"How masks are evaluated. One of {', '.join(FORMS)}, or auto: what this machine runs "
-    "well, measured before long searches.",
-)
+@budget_options
+@evaluation_options
 @click.option(
     "--seed",
     default=0,
@@ -171,6 +143,7 @@ def prune(
     population: int | None,
     generations: int | None,
     seconds: float | None,
+    racing: bool,
     chunk: Any,
     strategy: str,
     seed: int,
@@ -206,6 +179,7 @@ def prune(
                 objective=objective,
                 evolver=evolver,
                 repair=repair,
+                racing=racing,
                 evaluations=evaluations,
                 population=population,
                 generations=generations,

@@ -3,5 +3,6 @@
 from jgaprune.driver.choices import EVOLVERS, OBJECTIVES, SPACES
 from jgaprune.driver.progress import Progress
 from jgaprune.driver.prune import prune
+from jgaprune.driver.racing import Racing
 
-__all__ = ["EVOLVERS", "OBJECTIVES", "SPACES", "Progress", "prune"]
+__all__ = ["EVOLVERS", "OBJECTIVES", "SPACES", "Progress", "Racing", "prune"]

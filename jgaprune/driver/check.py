@@ -12,6 +12,7 @@ from jgaprune.driver.choices import (
     initial_population,
     unknown_name,
 )
+from jgaprune.driver.racing import Racing
 from jgaprune.engine import FORMS, Strategy
 from jgaprune.masks import kept_for
 from jgaprune.model import Model, label_faults
@@ -28,6 +29,8 @@ def check_call(
     space: object,
     objective: object,
     evolver: object,
+    repair: object,
+    racing: object,
     population: int | None,
     chunk: object,
     strategy: object,
@@ -48,6 +51,7 @@ def check_call(
         *_labels_faults(labels, inputs, objective, model),
         *_evaluation_faults(evaluation_data, model),
         *budget.faults(),
+        *_racing_faults(racing, objective, evolver, repair),
         _population_fault(evolver, population, budget, model),
     ]
     if space == "weights" and isinstance(evolver, str) and evolver.startswith("evosax:"):
@@ -86,6 +90,27 @@ def _population_fault(
             "raise evaluations or pass a smaller population"
         )
     return None
+
+
+def _racing_faults(racing: object, objective: object, evolver: object, repair: object) -> list[str]:
+    if racing is False:
+        return []
+    if not isinstance(racing, bool | Racing):
+        return [f"racing must be True, False or a Racing, got {racing!r}"]
+    faults = racing.faults() if isinstance(racing, Racing) else []
+    owns = {"an objective": isinstance(objective, str), "a repair": isinstance(repair, bool)}
+    faults += [
+        f"racing looks at children on some of the inputs, to which {what} of your own cannot be "
+        "restricted; build a Screen of it yourself and pass build_search(..., screen=...)"
+        for what, is_ours in owns.items()
+        if not is_ours
+    ]
+    if isinstance(evolver, str) and evolver.startswith("paper"):
+        faults.append(
+            f"{evolver} evaluates every child, as published; leave racing out, or use another "
+            "evolver"
+        )
+    return faults
 
 
 def _evaluation_faults(data: Any, model: Model) -> list[str | None]:

@@ -18,6 +18,7 @@ from jgaprune.driver.measure import (
 )
 from jgaprune.driver.plan import Choices, plan_search
 from jgaprune.driver.progress import OnRecord, Progress, ignore
+from jgaprune.driver.racing import Racing, describe_racing, make_screen
 from jgaprune.driver.stopwatch import Stopwatch
 from jgaprune.driver.wiring import (
     build_ready,
@@ -44,6 +45,7 @@ def prune(
     objective: str | Objective = "output_distance",
     evolver: str | Evolver = "genetic",
     repair: bool | Repair = True,
+    racing: bool | Racing = False,
     seeds: bool = True,
     evaluations: int | None = None,
     generations: int | None = None,
@@ -74,6 +76,10 @@ def prune(
       evolver: "genetic", "paper1" to "paper5", "evosax:NAME", or an `Evolver`.
       repair: whether the batch-norm statistics are corrected, in every evaluation and in the
         result; or a `Repair`.
+      racing: whether children are looked at on an eighth of the inputs, and only the best quarter
+        of them evaluated in full; or a `Racing` with other shares. A look counts as that share
+        of an evaluation. Not with an objective or a repair of your own, nor with "paper1" to
+        "paper5".
       seeds: whether the one-shot masks are put into generation 0, so that the result is never
         worse than the best of them where the space can express them; "paper1" to "paper5" are
         never seeded.
@@ -108,6 +114,8 @@ def prune(
         space=space,
         objective=objective,
         evolver=evolver,
+        repair=repair,
+        racing=racing,
         population=population,
         chunk=chunk,
         strategy=strategy,
@@ -132,6 +140,7 @@ def prune(
     judge = make_judge(
         model, choices.objective, chosen.all, labels, used_repair, keys.scores, evaluation_data
     )
+    screen = make_screen(model, racing, plan, objective, chosen, labels, repair)
     watch.lap("inputs")
 
     tell(Progress("baselines"))
@@ -150,6 +159,7 @@ def prune(
         chunk=chunk,
         expected_seconds=(budget.evaluations or 0) * judge.seconds_per_evaluation(one_shot["lamp"]),
         key=keys.search,
+        screen=screen,
     )
     watch.lap("compile")
 
@@ -160,6 +170,7 @@ def prune(
         "num_inputs": len(chosen.all),
         **dict(zip(choices._fields, choices.names(), strict=True)),
         "repair": repair_name(model, repair),
+        "racing": describe_racing(screen, len(chosen.all)),
         "seeds": ready.num_seeds,
         **vars(budget),
         "population": population,

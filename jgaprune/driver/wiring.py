@@ -12,7 +12,7 @@ from jgaprune.driver.choices import choose_objective
 from jgaprune.driver.measure import EvaluationData, Judge
 from jgaprune.driver.plan import Plan
 from jgaprune.driver.strategy import choose_strategy
-from jgaprune.engine import Search, Strategy, as_pytree, build_search
+from jgaprune.engine import Screen, Search, Strategy, as_pytree, build_search
 from jgaprune.inputs import gaussian_noise, synthesize
 from jgaprune.model import Model
 from jgaprune.repair import batch_norm_delta
@@ -152,6 +152,7 @@ def build_ready(
     chunk: int | str,
     expected_seconds: float,
     key: Key,
+    screen: Screen | None = None,
 ) -> Ready:
     """Wires a plan, an objective and seeds into a compiled search.
 
@@ -164,12 +165,19 @@ def build_ready(
       chunk: candidates per pass, or "auto".
       expected_seconds: of the search, candidate by candidate.
       key: of the kind that the search will be started with.
+      screen: how children are looked at before they are evaluated; None to evaluate them all.
     """
     space, evolver, initial = plan
     genomes, warnings = _encode(space, seeds, fitness, initial)
     strategy = choose_strategy(strategy, chunk, space, objective, key, initial, expected_seconds)
     search = build_search(
-        space, objective, evolver, population=initial, seeds=genomes, strategy=strategy
+        space,
+        objective,
+        evolver,
+        population=initial,
+        seeds=genomes,
+        strategy=strategy,
+        screen=screen,
     ).compile(key)
     num_seeds = 0 if genomes is None else jax.tree.leaves(genomes)[0].shape[0]
     return Ready(search, strategy, num_seeds, warnings)

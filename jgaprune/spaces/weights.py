@@ -24,8 +24,8 @@ from jgaprune.masks import (
     kept_for,
     num_words,
     pack,
-    split,
     unpack,
+    unpack_leaves,
 )
 from jgaprune.packed import balanced_segment, exchange_random, flip_random
 from jgaprune.types import Array, Key, Masks, MaskSpace, Scores
@@ -108,7 +108,7 @@ def _fill(plan: _Plan, protected: Array, scores: Array) -> Array:
 
 
 def _decode(plan: _Plan, genome: Array) -> Masks:
-    return split(unpack(genome, plan.layout.num_weights), plan.layout)
+    return unpack_leaves(genome, plan.layout)
 
 
 def _encode(plan: _Plan, protected: Array, masks: Masks) -> Array:
