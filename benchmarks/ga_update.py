@@ -12,27 +12,23 @@ move, two parents read and one child written per candidate, at the speed of a la
 
 import argparse
 import itertools
-import json
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from documents import document, out_path, parser, spread, write
 from evosax.algorithms import SimpleGA
 
-from jgaprune.bench import Timing, in_turns
+from jgaprune.bench import Timing, in_turns, peak_copy
 from jgaprune.bench.ours import update_runner
 from jgaprune.bench.timing import Runner
 from jgaprune.evolvers import genetic
 from jgaprune.masks import Layout, num_words
-from jgaprune.report.environment import device, versions
 from jgaprune.spaces import weights
 
-RESULTS = Path(__file__).parent / "results"
 SPARSITY = 0.5
 RATE = 0.01
-_COPIED_BYTES = 2**28
 _MOST_FLOAT_BYTES = 2**31
 """Populations of float scores beyond this are left out: SimpleGA needs several copies."""
 
@@ -45,30 +41,24 @@ def main() -> None:
         cells.append(_cell(num_genes, population, options.rounds, options.smoke))
         print(_line(cells[-1]), flush=True)
         if not options.smoke:
-            document = {"question": __doc__.partition("\n")[0], "cells": cells}
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(document, indent=1) + "\n")
+            write(options.out, document(__doc__, cells=cells))
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--genes", nargs="+", type=int, default=[270_000, 1_200_000, 10_000_000])
-    parser.add_argument("--populations", nargs="+", type=int, default=[8, 64])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--smoke", action="store_true")
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--genes", nargs="+", type=int, default=[270_000, 1_200_000, 10_000_000])
+    arguments.add_argument("--populations", nargs="+", type=int, default=[8, 64])
+    arguments.add_argument("--rounds", type=int, default=5)
+    options = arguments.parse_args()
     if options.smoke:
         options.genes, options.populations, options.rounds = [1000], [4], 1
-    options.out = options.out or RESULTS / f"ga_update_{jax.default_backend()}.json"
+    options.out = out_path(options, "ga_update")
     return options
 
 
 def _cell(num_genes: int, population: int, rounds: int, smoke: bool) -> dict[str, Any]:
     key = jax.random.key(0)
-    copy, copied = _copy(2**10 if smoke else _COPIED_BYTES)
+    copy, copied = peak_copy(2**10) if smoke else peak_copy()
     runners = {"packed": _packed(num_genes, population, key), "copy": copy}
     if 4 * num_genes * population <= _MOST_FLOAT_BYTES:
         runners["evosax_simple_ga"] = _simple_ga(num_genes, population, key)
@@ -83,8 +73,6 @@ def _cell(num_genes: int, population: int, rounds: int, smoke: bool) -> dict[str
         "least_bytes": least,
         "copy_bytes_per_second": bytes_per_second,
         "over_the_least": timings["packed"].median * bytes_per_second / least,
-        "device": device(),
-        "versions": versions(),
     }
 
 
@@ -138,21 +126,10 @@ def _paper_pair(num_genes: int) -> Runner:
     return run
 
 
-def _copy(num_bytes: int) -> tuple[Runner, int]:
-    """A large copy, and the bytes that it reads and writes."""
-    values = jnp.zeros(num_bytes // 4, jnp.uint32)
-    program = jax.jit(lambda x: x + 1).lower(values).compile()
-    return lambda: program(values).block_until_ready(), 2 * num_bytes
-
-
 def _spread(name: str, timing: Timing, population: int) -> dict[str, float]:
     """Quartiles for a whole population; the paper's operators were timed for one pair."""
     scale = population / 2 if name == "paper_operators" else 1
-    return {
-        "median": scale * timing.median,
-        "low": scale * timing.low,
-        "high": scale * timing.high,
-    }
+    return spread(timing, scale)
 
 
 def _line(cell: dict[str, Any]) -> str:

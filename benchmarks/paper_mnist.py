@@ -10,91 +10,26 @@ The weights come from `train_paper_mnist.py`. `--smoke` needs no files and prove
 """
 
 import argparse
-import json
-import statistics
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from documents import RESULTS, document, write
+from paper_runs import dense_accuracy, run_strategy
 from safetensors.numpy import save_file
 
 from jgaprune.converters import load
-from jgaprune.engine import SearchState, build_search, usual_strategy
-from jgaprune.evolvers import MNIST_SCHEDULE, Schedule, complement, paper
+from jgaprune.evolvers import MNIST_SCHEDULE, Schedule
 from jgaprune.inputs.files import read_evaluation_data
-from jgaprune.model import Model
 from jgaprune.objectives import accuracy
-from jgaprune.report.environment import device, versions
 from jgaprune.spaces import scores
-from jgaprune.types import Array, MaskSpace, Objective
 
-RESULTS = Path(__file__).resolve().parent / "results" / "paper_mnist.json"
 SPARSITY = 0.5
 SEED = 1507
 SMOKE_SCHEDULE = Schedule(((0.0, 4, 0.15), (0.8, 6, 0.1)))
 LOGGED = {"mean_of_generation_0": 0.798, "best_of_generation_0": 0.957, "masks_per_second": 18.5}
-
-
-def run_strategy(
-    space: MaskSpace, objective: Objective, strategy: int, schedule: Schedule, generations: int
-) -> dict[str, Any]:
-    """All generations of one strategy, the random one first."""
-    size = schedule.stages[0][1]
-    evolver = paper(space, strategy=strategy, schedule=schedule)
-    mapping = usual_strategy(space, objective, size)
-    search = build_search(space, objective, evolver, population=size, strategy=mapping)
-    rows: list[dict[str, Any]] = []
-    state = None
-    for _ in range(generations + 1):
-        start = time.perf_counter()
-        state, _ = search.init(jax.random.key(SEED)) if state is None else search.step(state)
-        jax.block_until_ready(state)
-        seconds = time.perf_counter() - start
-        rows.append(describe(state, seconds, rows))
-        print(f"strategy {strategy}: {rows[-1]}", flush=True)
-    return {"strategy": strategy, "chunk": mapping.chunk, "generations": rows, **speed(rows)}
-
-
-def describe(state: SearchState, seconds: float, before: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the paper logs of a generation: the whole population, kept members included."""
-    quality = np.asarray(complement(state.evolver.fitness), np.float64)
-    total = int(state.evaluations)
-    return {
-        "population": len(quality),
-        "evaluations": total - sum(row["evaluations"] for row in before),
-        "mean": round(float(quality.mean()), 4),
-        "deviation": round(float(quality.std()), 4),
-        "best": round(float(quality.max()), 4),
-        "best_ever": round(1.0 - float(state.best.fitness), 4),
-        "seconds": seconds,
-    }
-
-
-def speed(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Masks per second over the generations whose shapes were compiled before."""
-    seen: set[tuple[int, int]] = set()
-    rates = []
-    for previous, row in zip(rows, rows[1:], strict=False):
-        shapes = (previous["population"], row["evaluations"])
-        if shapes in seen:
-            rates.append(row["evaluations"] / row["seconds"])
-        seen.add(shapes)
-    if not rates:
-        return {"masks_per_second": None}
-    return {
-        "masks_per_second": round(statistics.median(rates), 2),
-        "masks_per_second_range": [round(min(rates), 2), round(max(rates), 2)],
-    }
-
-
-def dense_accuracy(model: Model, inputs: Array, labels: Array) -> float:
-    """Accuracy of the network before pruning."""
-    logits = jax.jit(model.apply)(model.params, model.buffers, inputs)
-    return float(jnp.mean(jnp.argmax(logits, axis=-1) == labels))
 
 
 def smoke_files(folder: Path) -> tuple[Path, Path]:
@@ -121,21 +56,19 @@ def measure(weights: Path, images: Path, options: argparse.Namespace) -> dict[st
     space = scores(model, SPARSITY)
     objective = accuracy(model, labels, inputs=inputs)
     schedule = SMOKE_SCHEDULE if options.smoke else MNIST_SCHEDULE
-    return {
-        "question": "Do the paper's strategies behave on its MNIST network as its logs say?",
-        "device": device(),
-        "versions": versions(),
-        "weights_sha256": sha256,
-        "sparsity": SPARSITY,
-        "seed": SEED,
-        "images": len(labels),
-        "dense": dense_accuracy(model, inputs, labels),
-        "logged_by_the_paper": LOGGED,
-        "strategies": [
-            run_strategy(space, objective, strategy, schedule, options.generations)
+    return document(
+        "Do the paper's strategies behave on its MNIST network as its logs say?",
+        weights_sha256=sha256,
+        sparsity=SPARSITY,
+        seed=SEED,
+        images=len(labels),
+        dense=dense_accuracy(model, inputs, labels),
+        logged_by_the_paper=LOGGED,
+        strategies=[
+            run_strategy(space, objective, strategy, schedule, options.generations, seed=SEED)
             for strategy in options.strategies
         ],
-    }
+    )
 
 
 def main() -> None:
@@ -146,7 +79,7 @@ def main() -> None:
     parser.add_argument("--strategies", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--generations", type=int, default=5, help="after the random one")
     parser.add_argument("--images", type=int, default=512, help="the first ones of the test file")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "paper_mnist.json")
     parser.add_argument("--smoke", action="store_true", help="random weights, tiny populations")
     options = parser.parse_args()
     if options.smoke:
@@ -157,8 +90,7 @@ def main() -> None:
     if options.weights is None or options.test is None:
         parser.error("weights and test are needed without --smoke")
     result = measure(options.weights, options.test, options)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(result, indent=2) + "\n")
+    write(options.output, result)
 
 
 if __name__ == "__main__":

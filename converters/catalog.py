@@ -9,6 +9,7 @@ from jgaprune.converters.models.digits_cnn import DIGITS_CNN
 from jgaprune.converters.models.lenet5 import LENET5
 from jgaprune.converters.models.mlp import MLP
 from jgaprune.converters.models.paper import PAPER_CIFAR10, PAPER_MNIST
+from jgaprune.converters.models.resnet import RESNET18
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     *(cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)),
@@ -17,6 +18,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     MLP,
     PAPER_CIFAR10,
     PAPER_MNIST,
+    RESNET18,
 )
 
 

@@ -87,8 +87,8 @@ SPACES: dict[str, SpaceCase] = {
     ),
     "scores": SpaceCase(spaces.scores(MODEL, SPARSITY), _paper_budget(SPARSITY)),
     "weights": SpaceCase(spaces.weights(base(), LAYOUT, SPARSITY), BUDGET),
-    "weights_one_point": SpaceCase(
-        spaces.weights(base(), LAYOUT, SPARSITY, crossover="one_point"), BUDGET
+    "weights_two_point": SpaceCase(
+        spaces.weights(base(), LAYOUT, SPARSITY, crossover="two_point"), BUDGET
     ),
 }
 

@@ -85,44 +85,45 @@ def test_over_generations_exchange_forgets_where_it_came_from(key):
     assert np.std(kept) < 1.1 * spread
 
 
-@pytest.mark.parametrize("size", [20, SIZE])
-def test_a_segment_is_a_range_in_which_both_have_equally_many(size, key):
+@pytest.mark.parametrize(("size", "num_kept"), [(2, 1), (20, 6), (33, 32), (SIZE, 1000)])
+def test_balanced_choices_keep_the_count_and_are_reversed_once(size, num_kept, key):
     first_key, second_key, key = jax.random.split(key, 3)
-    first, second = (random_mask(k, size // 3, size) for k in (first_key, second_key))
-    segments = jax.vmap(lambda k: packed.balanced_segment(k, first, second))(
-        jax.random.split(key, 200)
-    )
-    for segment in segments:
-        inside = bits(segment, 32 * len(first))
-        assert np.abs(np.diff(inside.astype(int))).sum() <= 2
-        both = bits(first, 32 * len(first)), bits(second, 32 * len(first))
-        assert both[0][inside].sum() == both[1][inside].sum()
-    assert np.median([bits(one, size).mean() for one in segments]) > 0.1
+    first, second = (random_mask(k, num_kept, size) for k in (first_key, second_key))
+    for choice_key in jax.random.split(key, 30):
+        choice = packed.coin_flips(choice_key, len(first))
+        found = packed.balanced(choice_key, first, second, choice)
+        assert int(masks.count_bits((first & found) | (second & ~found))) == num_kept
+        reversed_ = bits(choice ^ found, 32 * len(first))
+        assert np.all(np.diff(reversed_.astype(int)) >= 0)
 
 
-def test_nth_set_bit_against_numpy(key):
-    flat = jax.random.bernoulli(key, 0.3, (200,))
-    positions = np.flatnonzero(flat)
-    word, bit = packed.nth_set_bits(masks.pack(flat), jnp.arange(len(positions)))
-    assert np.array_equal(np.asarray(word) * 32 + np.asarray(bit), positions)
+@pytest.mark.parametrize("choice", [0, 0xFFFFFFFF], ids=["all from one", "all from the other"])
+def test_a_choice_that_is_balanced_may_be_reversed_where_the_parents_are_level(choice, key):
+    first, second = (random_mask(k) for k in jax.random.split(key))
+    found = packed.balanced(key, first, second, jnp.full_like(first, jnp.uint32(choice)))
+    assert int(masks.count_bits((first & found) | (second & ~found))) == 1000
 
 
-@pytest.mark.parametrize("num_flips", [0, 1, 7, 40])
-def test_flips_are_exact_and_stay_among_the_candidates(num_flips, key):
-    among = masks.pack(jax.random.bernoulli(key, 0.3, (200,)))
-    words = masks.pack(jnp.zeros(200, bool))
-    flipped = packed.flip_random(key, words, among, jnp.int32(num_flips), 40)
-    assert int(masks.count_bits(flipped)) == num_flips
-    assert int(masks.count_bits(flipped & ~among)) == 0
+def test_balanced_uniform_crossover_takes_every_weight_from_either_parent_alike(key):
+    first, second = (random_mask(k) for k in jax.random.split(key))
+
+    def choice(key):
+        coin_key, balance_key = jax.random.split(key)
+        coins = packed.coin_flips(coin_key, len(first))
+        return masks.unpack(packed.balanced(balance_key, first, second, coins), SIZE)
+
+    from_first = np.asarray(jax.jit(jax.vmap(choice))(jax.random.split(key, 2000))).mean(axis=0)
+    # Where a bit is set tells a little of which way the excess was, hence of what is reversed.
+    assert np.all(np.abs(from_first - 0.5) < 6 * 0.5 / np.sqrt(2000))
 
 
-def test_every_candidate_flips_equally_often(key):
-    among = masks.pack(jnp.arange(96) % 3 != 0)
-    words = jnp.zeros(3, jnp.uint32)
-    draws = jax.vmap(
-        lambda k: masks.unpack(packed.flip_random(k, words, among, jnp.int32(5), 8), 96)
-    )(jax.random.split(key, 4000))
-    counts = np.asarray(draws.sum(axis=0))[np.arange(96) % 3 != 0]
-    expected = 4000 * 5 / 64
-    # Strata of 13, 13, 13, 13 and 12 bits: each bit within the rounding of its stratum.
-    assert np.all(np.abs(counts - expected) < 0.08 * expected + 5 * np.sqrt(expected))
+def test_coins_are_fair_and_independent(key):
+    coins = jax.vmap(lambda k: packed.coin_flips(k, 4096))(jax.random.split(key, 8))
+    flips = np.unpackbits(np.asarray(coins).view(np.uint8).reshape(8, -1), axis=1)
+    signs = 2.0 * flips.reshape(8 * 4096, 32) - 1
+    assert abs(signs.mean()) < 5 / np.sqrt(signs.size)
+    correlation = signs.T @ signs / len(signs) - np.eye(32)  # between bits of a word
+    assert np.abs(correlation).max() < 5.5 / np.sqrt(len(signs))
+    for lag in (1, 2, 32, 4096):  # between words, and between keys
+        assert abs((signs[lag:] * signs[:-lag]).mean()) < 5 / np.sqrt(signs.size)
+    assert len(np.unique(np.asarray(coins))) > 0.999 * coins.size

@@ -2,6 +2,14 @@
 
 from jgaprune.bench.bench import bench
 from jgaprune.bench.timing import Timing, in_turns
-from jgaprune.bench.work import count_flops, peak_product
+from jgaprune.bench.work import count_flops, count_values, peak_copy, peak_product
 
-__all__ = ["Timing", "bench", "count_flops", "in_turns", "peak_product"]
+__all__ = [
+    "Timing",
+    "bench",
+    "count_flops",
+    "count_values",
+    "in_turns",
+    "peak_copy",
+    "peak_product",
+]

@@ -47,7 +47,8 @@ def bench(
 
     Returns:
       JSON values. `ours`: `forwards_per_second` of whole generations, `sgemm_fraction` of the
-      speed of a large float32 matrix product, `strategy`. `competitors`: `forwards_per_second`
+      speed of a large float32 matrix product, `product_fraction` of one in the strategy's dtype,
+      `strategy`. `competitors`: `forwards_per_second`
       by name, and `largest_difference` of a candidate's fitness from ours.
       `pure_inference_fraction`: against the dense network on as many inputs without masks.
       `update_fraction`: share of proposing and selecting in a generation. Also
@@ -58,7 +59,7 @@ def bench(
     task = make_task(model, inputs, population, SPARSITY, task_key)
     strategy = strategy or _fastest(task, population, task_key)
     compiled = compile_task(task, strategy, task_key)
-    multiply, product_flops = peak_product()
+    products = {dtype: peak_product(dtype) for dtype in dict.fromkeys(("float32", strategy.dtype))}
     others = _rivals(model, inputs, task) if rivals else {}
     dense = np.asarray(jnp.argmax(model.apply(model.params, model.buffers, inputs), axis=-1))
     differences = {
@@ -72,18 +73,19 @@ def bench(
             "evaluation": compiled.evaluation,
             "update": compiled.update,
             "pure_inference": pure_inference(model, inputs, population),
-            "matrix_product": multiply,
+            **{f"product_{dtype}": multiply for dtype, (multiply, _) in products.items()},
             **others,
         },
         rounds=rounds,
     )
     flops = population * count_flops(model.apply, model.params, model.buffers, inputs)
     seconds = {name: timing.median for name, timing in timings.items()}
-    peak = product_flops / seconds["matrix_product"]
+    peaks = {dtype: count / seconds[f"product_{dtype}"] for dtype, (_, count) in products.items()}
     return {
         "ours": {
             "forwards_per_second": population / seconds["generation"],
-            "sgemm_fraction": flops / seconds["generation"] / peak,
+            "sgemm_fraction": flops / seconds["generation"] / peaks["float32"],
+            "product_fraction": flops / seconds["generation"] / peaks[strategy.dtype],
             "strategy": str(strategy),
         },
         "competitors": {
@@ -102,7 +104,7 @@ def bench(
         "num_inputs": num_inputs,
         "population": population,
         "flops_per_forward": flops // population,
-        "peak_flops_per_second": peak,
+        "peak_flops_per_second": peaks,
         "rounds": rounds,
         "seconds": {name: _quartiles(timing) for name, timing in timings.items()},
         "device": device(),

@@ -51,6 +51,40 @@ class CifarResNet(nn.Module):
         return self.linear(x.mean(dim=(2, 3)))
 
 
+class ProjectedBlock(nn.Module):
+    def __init__(self, num_in: int, num_out: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(num_in, num_out, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(num_out)
+        self.conv2 = nn.Conv2d(num_out, num_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(num_out)
+        self.downsample = nn.Sequential()
+        if stride != 1:
+            projection = nn.Conv2d(num_in, num_out, 1, stride=stride, bias=False)
+            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(num_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + self.downsample(x))
+
+
+class ResNet18(nn.Module):
+    def __init__(self, num_classes: int = 1000):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        widths = ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2))
+        for index, (num_in, num_out, stride) in enumerate(widths, 1):
+            blocks = ProjectedBlock(num_in, num_out, stride), ProjectedBlock(num_out, num_out, 1)
+            self.add_module(f"layer{index}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(512, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(x.mean(dim=(2, 3)))
+
+
 class LeNet5(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -163,6 +197,8 @@ CASES = {
     "paper_mnist": Case("paper_mnist", PaperMnist, (1, 28, 28), {}),
     "paper_cifar10": Case("paper_cifar10", PaperCifar10, (3, 32, 32), {}),
     "digits_cnn": Case("digits_cnn", DigitsCNN, (1, 8, 8), {}),
+    "resnet18": Case("resnet18", ResNet18, (3, 224, 224), {}),
+    "resnet18_on_oblong_images": Case("resnet18", partial(ResNet18, 10), (3, 64, 97), {}),
     **MLPS,
 }
 

@@ -1,10 +1,8 @@
 """The `weights` space: one bit per weight, packed, with an exact budget.
 
 A genome is `uint32 [W]`, 32 weights per word, in layout order. Mutation swaps as many kept as
-removed weights. Crossover takes a range of weights, in which the parents keep equally many, from
-one parent and the rest from the other; or it mixes them in another way and then settles the
-difference in the budget among the weights on which the parents differ. A minimum per layer is
-protected: those bits are set in every genome and never move.
+removed weights. Crossover takes each weight from either parent, such that as many are kept. A
+minimum per layer is protected: those bits are set in every genome and never move.
 
 Meant to be seeded: from random masks it loses to one-shot magnitude everywhere.
 """
@@ -16,28 +14,24 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from jgaprune.masks import (
-    WORD_BITS,
     Layout,
     count_bits,
     join,
     keep_top,
     kept_for,
-    num_words,
     pack,
     unpack,
     unpack_leaves,
 )
-from jgaprune.packed import balanced_segment, exchange_random, flip_random
+from jgaprune.packed import balanced, coin_flips, exchange_random
 from jgaprune.types import Array, Key, Masks, MaskSpace, Scores
 
-_CROSSOVERS = ("two_point", "uniform", "one_point")
+_CROSSOVERS = ("uniform", "two_point")
 _MAX_SWAPS = 1024
 """Most swaps of one mutation."""
 _MANY_PAIRS = 6400
 """Pairs of weights that hold as many swaps as the strongest mutation makes, on average. Where
 few weights are kept, or few removed, that is less than `_MAX_SWAPS`."""
-_MAX_CORRECTIONS = 512
-"""Most corrections of one round of crossover; more than one round is rare."""
 
 
 @jax.tree_util.register_static
@@ -61,7 +55,7 @@ class _Plan:
 
 
 def weights(
-    saliency: Scores, layout: Layout, sparsity: float, *, crossover: str = "two_point"
+    saliency: Scores, layout: Layout, sparsity: float, *, crossover: str = "uniform"
 ) -> MaskSpace:
     """Packed bits, one per weight.
 
@@ -70,9 +64,8 @@ def weights(
         (`saliency.protect`); nothing else of them is used.
       layout: the flat order of the prunable weights.
       sparsity: fraction to remove, in (0, 1).
-      crossover: "two_point", a range from one parent and the rest from the other; "uniform", each
-        weight from either parent; "one_point", all before a random cut from one and the rest from
-        the other. Only the first needs neither a random number per weight nor corrections.
+      crossover: "uniform", each weight from either parent; "two_point", those between two cuts
+        from one and the rest from the other.
 
     Returns:
       A space of genomes `uint32 [W]`.
@@ -130,46 +123,16 @@ def _mutate(plan: _Plan, protected: Array, key: Key, genome: Array, strength: Ar
 
 
 def _cross(plan: _Plan, key: Key, first: Array, second: Array) -> Array:
-    if plan.crossover == "two_point":
-        segment = balanced_segment(key, first, second)
-        return (first & segment) | (second & ~segment)
-    choice_key, settle_key = jax.random.split(key)
-    draw = _one_point if plan.crossover == "one_point" else _coin_flips
-    from_first = draw(choice_key, plan)
-    child = (first & from_first) | (second & ~from_first)
-    return _settle(plan, settle_key, child, first ^ second)
+    choice_key, balance_key = jax.random.split(key)
+    draw = coin_flips if plan.crossover == "uniform" else _range
+    choice = balanced(balance_key, first, second, draw(choice_key, first.shape[0]))
+    return (first & choice) | (second & ~choice)
 
 
-def _coin_flips(key: Key, plan: _Plan) -> Array:
-    return jax.random.bits(key, (num_words(plan.layout.num_weights),), jnp.uint32)
-
-
-def _one_point(key: Key, plan: _Plan) -> Array:
-    """Bits set before a random cut."""
-    cut = jax.random.randint(key, (), 0, plan.layout.num_weights + 1)
-    return pack(jnp.arange(plan.layout.num_weights) < cut)
-
-
-def _settle(plan: _Plan, key: Key, child: Array, differing: Array) -> Array:
-    """Brings the child back to the budget, changing only weights on which the parents differ."""
-
-    def off_budget(carry: tuple[Key, Array]) -> Array:
-        return count_bits(carry[1]) != plan.num_kept
-
-    def correct(carry: tuple[Key, Array]) -> tuple[Key, Array]:
-        key, child = carry
-        key, flip_key = jax.random.split(key)
-        excess = count_bits(child) - plan.num_kept
-        candidates = jnp.where(excess > 0, child & differing, ~child & differing)
-        num_flips = jnp.minimum(jnp.abs(excess), _MAX_CORRECTIONS)
-        return key, flip_random(flip_key, child, candidates, num_flips, _MAX_CORRECTIONS)
-
-    return jax.lax.while_loop(off_budget, correct, (key, child))[1]
-
-
-def _used_bits(plan: _Plan) -> Array:
-    """All bits that stand for a weight: the last word may have some that don't."""
-    words = num_words(plan.layout.num_weights)
-    full = jnp.full((words,), jnp.uint32(0xFFFFFFFF))
-    unused = words * WORD_BITS - plan.layout.num_weights
-    return full.at[-1].set(jnp.uint32(0xFFFFFFFF) >> jnp.uint32(unused))
+def _range(key: Key, num_words: int) -> Array:
+    """All words from a random one on."""
+    return jnp.where(
+        jnp.arange(num_words) < jax.random.randint(key, (), 0, num_words),
+        jnp.uint32(0),
+        jnp.uint32(0xFFFFFFFF),
+    )

@@ -1,0 +1,92 @@
+"""What the benchmarks share: their JSON documents, their pictures, and how strategies are named.
+
+A document says what was asked, on which device and under which versions. It is written in one
+step, so that a run that is stopped leaves the cells it has done.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+from matplotlib.figure import Figure
+
+from jgaprune.bench import Timing
+from jgaprune.engine import FORMS, Strategy
+from jgaprune.report.environment import device, versions
+
+RESULTS = Path(__file__).parent / "results"
+COLOURS = ("#1f5fa8", "#c8590a", "#2c8a4b", "#8a4b8c", "#a9bcd3", "#333333")
+SPARSITY = 0.5
+"""Half of the weights, as in the paper; speed does not depend on it."""
+_DPI = 150
+_SIDE_BY_SIDE = {"cpu": 4}
+_SIDE_BY_SIDE_ELSEWHERE = 16
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """With the two options that every benchmark has."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--out", type=Path, help="JSON file")
+    made.add_argument("--smoke", action="store_true", help="tiny, and keeps nothing")
+    return made
+
+
+def add_strategy(made: argparse.ArgumentParser) -> None:
+    """The options of one form of evaluation, for `chosen_strategy`."""
+    made.add_argument("--strategy", choices=FORMS, help="sequential on CPU, else vmap")
+    made.add_argument("--chunk", type=int, help="masks side by side; 4 on CPU, else 16")
+
+
+def chosen_strategy(options: argparse.Namespace, dtype: str) -> Strategy:
+    """One fixed strategy: what was asked for, or the form and chunk that suit the backend."""
+    usual = "sequential" if jax.default_backend() == "cpu" else "vmap"
+    return strategy_of(options.strategy or usual, options.chunk, dtype)
+
+
+def strategy_of(form: str, chunk: int | None, dtype: str) -> Strategy:
+    """A strategy; `chunk` None for the backend's usual one."""
+    usual = _SIDE_BY_SIDE.get(jax.default_backend(), _SIDE_BY_SIDE_ELSEWHERE)
+    return Strategy(form, 1 if form == "sequential" else chunk or usual, dtype)
+
+
+def out_path(options: argparse.Namespace, name: str) -> Path:
+    """Where the document goes: as asked, or by name and backend among the results."""
+    return options.out or RESULTS / f"{name}_{jax.default_backend()}.json"
+
+
+def document(docstring: str | None, **contents: Any) -> dict[str, Any]:
+    """Contents after the script's question, the device and the versions."""
+    question = (docstring or "").partition("\n")[0]
+    return {"question": question, "device": device(), "versions": versions(), **contents}
+
+
+def write(path: Path, contents: dict[str, Any]) -> None:
+    """Writes a JSON document in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(contents, indent=1) + "\n")
+    partial.replace(path)
+
+
+def spread(timing: Timing, scale: float = 1.0) -> dict[str, float]:
+    """Median and quartiles in seconds, for a document."""
+    return {name: scale * getattr(timing, name) for name in ("median", "low", "high")}
+
+
+@contextmanager
+def picture(path: Path, width: float, height: float, panels: int = 1) -> Iterator[Any]:
+    """Axes `[panels]` side by side; saved as a PNG beside the document `path`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    yield axes
+    for panel in axes:
+        panel.grid(True, which="major", color="#dddddd", linewidth=0.6)
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path.with_suffix(".png"), dpi=_DPI)

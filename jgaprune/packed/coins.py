@@ -1,0 +1,29 @@
+"""Cheap random bits, one per weight of a mask.
+
+JAX's generators make words that withstand every statistical test, which costs more than all else
+that a crossover does. Coins that say which parent a bit comes from need only be fair and
+independent as far as a search can tell: the number of each word is hashed, under a key from JAX's
+generator.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jgaprune.types import Array, Key
+
+
+def coin_flips(key: Key, num_words: int) -> Array:
+    """Fair bits, `uint32 [num_words]`; the same key gives the same ones on every backend.
+
+    The hash is "lowbias32" (Wellons, https://github.com/skeeto/hash-prospector), twice, with
+    another word of the key in between.
+    """
+    first, second = jax.random.bits(key, (2,), jnp.uint32)
+    words = jnp.arange(num_words, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9) + first
+    return _hashed(_hashed(words) ^ second)
+
+
+def _hashed(words: Array) -> Array:
+    words = (words ^ (words >> 16)) * jnp.uint32(0x7FEB352D)
+    words = (words ^ (words >> 15)) * jnp.uint32(0x846CA68B)
+    return words ^ (words >> 16)
