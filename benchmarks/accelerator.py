@@ -24,7 +24,7 @@ from typing import NamedTuple
 from documents import RESULTS, document, write
 
 FOLDER = Path(__file__).resolve().parent
-ALL = ("vmap", "matmul", "sequential", "unrolled")
+ALL = ("vmap", "matmul", "kernel", "sequential", "unrolled")
 BOTH = ("--dtypes", "bfloat16", "float32")
 TRAINED = "paper_cifar10.safetensors"
 

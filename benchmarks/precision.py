@@ -72,8 +72,9 @@ def _options() -> argparse.Namespace:
 def _cell(model: Model, inputs: Array, options: argparse.Namespace) -> dict[str, Any]:
     num_near = options.masks // 2
     space, genomes = _candidates(model, options.sparsity, num_near, options.masks - num_near)
-    repair = batch_norm_delta(model, inputs) if model.spec.norms else None
-    objective = output_distance(model, inputs=None if repair else inputs, repair=repair)
+    with jax.default_matmul_precision("highest"):
+        repair = batch_norm_delta(model, inputs) if model.spec.norms else None
+        objective = output_distance(model, inputs=None if repair else inputs, repair=repair)
     fitness = {dtype: _fitness(space, objective, genomes, dtype, options) for dtype in DTYPES}
     groups = {
         "all": slice(None),

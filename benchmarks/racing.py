@@ -16,15 +16,14 @@ On the embedded digits network without any data, or on the weights that are give
 
 import itertools
 import json
-import os
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from documents import RESULTS, document, write
 from scipy.stats import spearmanr
-from subjects import RESULTS, parser
+from subjects import parser
 from tasks import Task, choose_subject, make_task, ready_search, screen_of
 
 import jgaprune as jp
@@ -35,7 +34,6 @@ from jgaprune.driver.plan import Plan
 from jgaprune.driver.racing import describe_racing
 from jgaprune.driver.wiring import Ready
 from jgaprune.engine import Strategy, evaluate
-from jgaprune.report.environment import device, versions
 from jgaprune.types import Objective
 
 LOOKS = (1 / 16, 1 / 8, 1 / 4)
@@ -69,22 +67,18 @@ def main() -> None:
     arguments = _arguments()
     on = choose_subject(arguments)
     cells: list[dict[str, Any]] = []
-    document = {
-        "question": __doc__.partition("\n")[0],
+    about = {
         "model": on.model.spec.name,
         "sha256": on.model.spec.source and on.model.spec.source.sha256,
         "inputs": on.inputs.origin,
         "num_inputs": len(on.inputs.all),
         "key_of_inputs": arguments.key,
-        "device": device(),
-        "versions": versions(),
-        "cells": cells,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     for space in arguments.spaces:
         cells.append(_cell(make_task(on, space, arguments), space, arguments))
         print(json.dumps(cells[-1], indent=1), flush=True)
-        arguments.out.write_text(json.dumps(document, indent=1) + "\n")
+        if not arguments.smoke:
+            write(arguments.out, document(__doc__, **about, cells=cells))
 
 
 def _cell(task: Task, space: str, arguments) -> dict[str, Any]:
@@ -241,7 +235,7 @@ def _arguments():
     if chosen.smoke:
         chosen.looks, chosen.survivors = (0.25,), (0.25,)
         chosen.sparsity, chosen.spaces, chosen.keys = 0.5, ("offsets",), (0,)
-        chosen.evaluations, chosen.rounds, chosen.out = 48, 1, Path(os.devnull)
+        chosen.evaluations, chosen.rounds = 48, 1
     chosen.out = chosen.out or RESULTS / "racing.json"
     return chosen
 

@@ -58,13 +58,18 @@ def main() -> None:
                 _draw(axes, cells)
 
 
+def _default_forms() -> list[str]:
+    """All but the kernel on CPU, where it is only interpreted."""
+    return [form for form in FORMS if form != "kernel" or jax.default_backend() != "cpu"]
+
+
 def _options() -> argparse.Namespace:
     arguments = parser(__doc__)
     arguments.add_argument(
         "--archs", nargs="+", default=["paper_mnist", "paper_cifar10", "cifar_resnet20"]
     )
     arguments.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["float32"])
-    arguments.add_argument("--strategies", nargs="+", choices=FORMS, default=list(FORMS))
+    arguments.add_argument("--strategies", nargs="+", choices=FORMS, default=_default_forms())
     arguments.add_argument("--inputs", type=int, default=64)
     arguments.add_argument("--population", type=int, default=8)
     arguments.add_argument("--chunk", type=int, help="masks side by side; 4 on CPU, else 16")

@@ -38,6 +38,7 @@ def main() -> None:
             num_inputs=num_inputs,
             population=population,
             strategy=_strategy(form, min(options.chunk or population, population), dtype),
+            dtype=dtype,
             rounds=options.rounds,
             rivals=options.rivals,
         )

@@ -322,3 +322,9 @@ def test_failures_of_the_first_generation_count_too():
 
 def _always_fails(params, inputs):
     return inputs @ params["w"] * jnp.nan
+
+
+@pytest.mark.parametrize("strategy", ["sequential", jp.Strategy("vmap", 2)], ids=str)
+def test_a_strategy_and_another_chunk_contradict_each_other(strategy):
+    with pytest.raises(ValueError, match="leave chunk out"):
+        jp.prune(MODEL, sparsity=0.5, strategy=strategy, chunk=3)

@@ -141,7 +141,7 @@ def test_equal_settings_built_anew_share_the_program(key):
 def test_weights_and_inputs_are_arguments_not_constants(key):
     search = genetic_search()
     state, _ = jax.eval_shape(search.init, key)
-    parts = engine_search._Parts(SPACE, OBJECTIVE, jp.evolvers.genetic(SPACE, population=6))
+    parts = engine_search._Parts(SPACE, OBJECTIVE, jp.evolvers.genetic(SPACE, population=6), None)
     jaxpr = jax.make_jaxpr(lambda p, s: engine_search._generation(p, s, SEQUENTIAL))(parts, state)
     largest = max((np.size(const) for const in jaxpr.consts), default=0)
     assert largest < 64
@@ -280,3 +280,15 @@ def test_looks_are_paid_for_and_the_best_is_true(key):
     assert best == sorted(best, reverse=True)
     again = jax.jit(OBJECTIVE)(key, SPACE.decode(state.best.genome))
     assert float(again.fitness) == pytest.approx(best[-1], rel=1e-4)
+
+
+@pytest.mark.parametrize(("survivors", "cost"), [(0, 0.5), (2, 0.0), (2, 1.5)])
+def test_impossible_screens_are_explained(survivors, cost):
+    evolver = jp.evolvers.genetic(SPACE, population=4)
+    screen = jp.Screen(OBJECTIVE, survivors=survivors, cost=cost)
+    with pytest.raises(ValueError, match="at least 1 survivor|cost of a look"):
+        jp.build_search(SPACE, OBJECTIVE, evolver, population=4, screen=screen)
+
+
+def test_the_cost_of_looks_is_not_rounded_up_for_rounding():
+    assert jp.Screen(OBJECTIVE, survivors=1, cost=0.07).evaluations(100) == 8

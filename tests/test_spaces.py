@@ -5,7 +5,7 @@ import pytest
 from helpers import BUDGET, LAYOUT, MODEL, SALIENCIES, SPACES, SPARSITY, count, trees_equal
 
 from jgaprune import saliency, spaces
-from jgaprune.masks import count_bits, join, pack
+from jgaprune.masks import Layout, count_bits, join, pack
 
 EVERY_SPACE = pytest.mark.parametrize("case", SPACES.values(), ids=SPACES.keys())
 
@@ -153,3 +153,13 @@ def test_offsets_favour_the_layer_with_the_larger_gene():
 def test_an_unknown_crossover_is_explained():
     with pytest.raises(ValueError, match="uniform"):
         spaces.weights(saliency.magnitude(MODEL.params, LAYOUT, 0.5), LAYOUT, 0.5, crossover="two")
+
+
+@pytest.mark.parametrize(("num_weights", "sparsity"), [(100, 0.001), (1, 0.5), (3, 0.4)])
+def test_masks_that_leave_nothing_to_swap_stay_as_they_are(num_weights, sparsity, key):
+    layout = Layout(("w",), ((num_weights,),))
+    space = spaces.weights({"w": jnp.ones(num_weights)}, layout, sparsity)
+    genome, other = space.sample(key), space.sample(jax.random.key(1))
+    kept = int(count_bits(genome))
+    assert int(count_bits(space.mutate(key, genome, jnp.float32(1.0)))) == kept
+    assert int(count_bits(space.cross(key, genome, other))) == kept

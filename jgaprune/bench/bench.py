@@ -1,6 +1,8 @@
 """`bench`: how fast this machine evaluates a population, and how fast others do it here."""
 
 import importlib.util
+from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -14,10 +16,10 @@ from jgaprune.bench.work import count_flops, peak_product
 from jgaprune.engine import Strategy, candidate_strategies, tune
 from jgaprune.model import Model
 from jgaprune.report.environment import device, versions
-from jgaprune.types import Array, Key
+from jgaprune.types import Array, Fitness, Key
 
 SPARSITY = 0.5
-"""Half of the weights, as in the paper; speed does not depend on it."""
+"""Half of the weights, as in the paper. Dense forward passes take as long at any sparsity."""
 
 
 def bench(
@@ -26,6 +28,8 @@ def bench(
     num_inputs: int = 256,
     population: int = 8,
     strategy: Strategy | None = None,
+    dtype: str = "float32",
+    chunk: int | None = None,
     rounds: int = 5,
     rivals: bool = True,
     seed: int = 0,
@@ -40,6 +44,8 @@ def bench(
       num_inputs: `N`.
       population: `P`.
       strategy: how the population is evaluated; by default the fastest, measured beforehand.
+      dtype: of the strategies that are measured; not with `strategy`. Rivals stay in float32.
+      chunk: of the strategies that are measured, where they have one.
       rounds: measurements of each; the result holds medians.
       rivals: whether to time the others, too. Those in PyTorch run where it is installed and
         the architecture is one of the converters'.
@@ -47,55 +53,62 @@ def bench(
 
     Returns:
       JSON values. `ours`: `forwards_per_second` of whole generations, `sgemm_fraction` of the
-      speed of a large float32 matrix product, `product_fraction` of one in the strategy's dtype,
+      speed of a large float32 matrix product at its fastest, `product_fraction` of one in the strategy's dtype,
       `strategy`. `competitors`: `forwards_per_second`
       by name, and `largest_difference` of a candidate's fitness from ours.
-      `pure_inference_fraction`: against the dense network on as many inputs without masks.
+      `pure_inference_fraction`: against the dense network on as many inputs without masks, in
+      one batch or in several, whichever is faster.
       `update_fraction`: share of proposing and selecting in a generation. Also
       `peak_memory_bytes`, `compile_seconds`, `seconds` with quartiles, `device`, `versions`.
+
+    Raises:
+      ValueError: fewer than one input, two candidates or one round.
     """
+    _check(num_inputs, population, rounds)
     input_key, task_key = jax.random.split(jax.random.key(seed))
     inputs = jax.random.normal(input_key, (num_inputs, *model.spec.input_shape))
     task = make_task(model, inputs, population, SPARSITY, task_key)
-    strategy = strategy or _fastest(task, population, task_key)
+    strategy = strategy or fastest_strategy(task, task_key, dtype=dtype, chunk=chunk)
     compiled = compile_task(task, strategy, task_key)
-    products = {dtype: peak_product(dtype) for dtype in dict.fromkeys(("float32", strategy.dtype))}
-    others = _rivals(model, inputs, task) if rivals else {}
-    dense = np.asarray(jnp.argmax(model.apply(model.params, model.buffers, inputs), axis=-1))
-    differences = {
-        name: _difference(dense, np.asarray(runner()), np.asarray(compiled.fitness))
-        for name, runner in others.items()
-        if name != "paper_loop"  # has masks of its own
-    }
+    products = {name: peak_product(name) for name in dict.fromkeys(("float32", strategy.dtype))}
+    inference = pure_inference(model, inputs, population, strategy.dtype)
+    others, failures = _working(_rivals(model, inputs, task) if rivals else {})
     timings = in_turns(
         {
             "generation": compiled.generation,
             "evaluation": compiled.evaluation,
             "update": compiled.update,
-            "pure_inference": pure_inference(model, inputs, population),
-            **{f"product_{dtype}": multiply for dtype, (multiply, _) in products.items()},
+            **{f"pure_inference_{name}": runner for name, runner in inference.items()},
+            **{f"product_{name}": multiply for name, (multiply, _) in products.items()},
             **others,
         },
         rounds=rounds,
     )
-    flops = population * count_flops(model.apply, model.params, model.buffers, inputs)
     seconds = {name: timing.median for name, timing in timings.items()}
-    peaks = {dtype: count / seconds[f"product_{dtype}"] for dtype, (_, count) in products.items()}
+    peaks = {
+        name: count / min(timings[f"product_{name}"].samples)
+        for name, (_, count) in products.items()
+    }
+    flops = count_flops(model.apply, model.params, model.buffers, inputs)
+    done_per_second = population * flops / seconds["generation"]
+    dense = np.asarray(jnp.argmax(model.apply(model.params, model.buffers, inputs), axis=-1))
     return {
         "ours": {
             "forwards_per_second": population / seconds["generation"],
-            "sgemm_fraction": flops / seconds["generation"] / peaks["float32"],
-            "product_fraction": flops / seconds["generation"] / peaks[strategy.dtype],
+            "sgemm_fraction": done_per_second / peaks["float32"],
+            "product_fraction": done_per_second / peaks[strategy.dtype],
             "strategy": str(strategy),
         },
         "competitors": {
             name: {
                 "forwards_per_second": population / seconds[name],
-                "largest_difference": differences.get(name),
+                "largest_difference": _difference(name, dense, runner, compiled.fitness),
             }
-            for name in others
+            for name, runner in others.items()
         },
-        "pure_inference_fraction": seconds["pure_inference"] / seconds["generation"],
+        "failed_competitors": failures,
+        "pure_inference_fraction": min(seconds[f"pure_inference_{name}"] for name in inference)
+        / seconds["generation"],
         "update_fraction": seconds["update"] / seconds["generation"],
         "peak_memory_bytes": compiled.peak_memory_bytes,
         "compile_seconds": compiled.compile_seconds,
@@ -103,18 +116,62 @@ def bench(
         "num_weights": model.layout.num_weights,
         "num_inputs": num_inputs,
         "population": population,
-        "flops_per_forward": flops // population,
+        "flops_per_forward": flops,
         "peak_flops_per_second": peaks,
         "rounds": rounds,
         "seconds": {name: _quartiles(timing) for name, timing in timings.items()},
         "device": device(),
-        "versions": versions(),
+        "versions": {**versions(), **_torch_version(others)},
     }
 
 
-def _fastest(task: Task, population: int, key: Key) -> Strategy:
-    candidates = candidate_strategies(task.space, task.objective, population)
-    return tune(task.space, task.objective, key, population, candidates).strategy
+def _check(num_inputs: int, population: int, rounds: int) -> None:
+    least = {"num_inputs": (num_inputs, 1), "population": (population, 2), "rounds": (rounds, 1)}
+    faults = [
+        f"{name} must be at least {low}, got {value}"
+        for name, (value, low) in least.items()
+        if value < low
+    ]
+    if faults:
+        raise ValueError("; ".join(faults) + ".")
+
+
+def fastest_strategy(
+    task: Task, key: Key, *, dtype: str = "float32", chunk: int | None = None
+) -> Strategy:
+    """The fastest of all forms for a task.
+
+    Args:
+      task: what is evaluated.
+      key: for random genomes.
+      dtype: of every strategy.
+      chunk: of those that have one; by default those that `candidate_strategies` tries.
+    """
+    population = task.genomes.shape[0]
+    usual = candidate_strategies(task.space, task.objective, population)
+    candidates = [
+        replace(one, dtype=dtype, chunk=one.chunk if one.chunk == 1 or not chunk else chunk)
+        for one in usual
+    ]
+    unique = list(dict.fromkeys(candidates))
+    return tune(task.space, task.objective, key, population, unique).strategy
+
+
+def _working(rivals: dict[str, Runner]) -> tuple[dict[str, Runner], dict[str, str]]:
+    """Those that run here, and why the others do not: they may need more memory than there is."""
+    working, failures = {}, {}
+    for name, runner in rivals.items():
+        try:
+            runner()
+        except Exception as failure:  # of JAX or PyTorch, each with its own kinds
+            failures[name] = str(failure).partition("\n")[0]
+        else:
+            working[name] = runner
+    return working, failures
+
+
+def _torch_version(rivals: dict[str, Runner]) -> dict[str, str]:
+    return {"torch": version("torch")} if any(name != "jax_vmap" for name in rivals) else {}
 
 
 def _rivals(model: Model, inputs: Array, task: Task) -> dict[str, Runner]:
@@ -127,8 +184,12 @@ def _rivals(model: Model, inputs: Array, task: Task) -> dict[str, Runner]:
     return found
 
 
-def _difference(dense: np.ndarray, predicted: np.ndarray, fitness: np.ndarray) -> float:
-    return float(np.max(np.abs(np.mean(predicted != dense, axis=-1) - fitness)))
+def _difference(name: str, dense: np.ndarray, runner: Runner, fitness: Fitness) -> float | None:
+    """Between a rival's shares of decisions unlike the dense network's and our fitness."""
+    if name == "paper_loop":  # makes masks of its own
+        return None
+    changed = np.mean(np.asarray(runner()) != dense, axis=-1)
+    return float(np.max(np.abs(changed - np.asarray(fitness))))
 
 
 def _quartiles(timing: Timing) -> dict[str, float]:

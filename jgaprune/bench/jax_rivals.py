@@ -1,11 +1,15 @@
 """What a user of JAX would write instead: `vmap` over masked weights, and nothing else."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from jgaprune.bench.timing import Runner
 from jgaprune.masks import apply_masks
 from jgaprune.model import Model
+from jgaprune.ops import lowered_rules, rewrite
 from jgaprune.types import Array, Masks
 
 
@@ -21,7 +25,6 @@ def plain_vmap(model: Model, inputs: Array, masks: Masks) -> Runner:
       A runner that returns predictions `int32 [P, N]`.
     """
 
-    @jax.jit
     def predict(model: Model, inputs: Array, masks: Masks) -> Array:
         def one(masks: Masks) -> Array:
             logits = model.apply(apply_masks(model.params, masks), model.buffers, inputs)
@@ -29,17 +32,39 @@ def plain_vmap(model: Model, inputs: Array, masks: Masks) -> Runner:
 
         return jax.vmap(one)(masks)
 
-    compiled = predict.lower(model, inputs, masks).compile()
-    return lambda: jax.block_until_ready(compiled(model, inputs, masks))
+    return _runner(predict, model, inputs, masks)
 
 
-def pure_inference(model: Model, inputs: Array, population: int) -> Runner:
-    """The dense network on the same total batch, `P * N` inputs, without any mask."""
+def pure_inference(
+    model: Model, inputs: Array, population: int, dtype: str = "float32"
+) -> dict[str, Runner]:
+    """The dense network on as many inputs as the population sees, without any mask.
 
-    @jax.jit
+    Args:
+      model: the dense model.
+      inputs: `[N, ...]`.
+      population: `P`.
+      dtype: of the operands of matrix products and convolutions.
+
+    Returns:
+      "at_once", all `P * N` inputs in one batch, and "batch_by_batch", `P` batches of `N`.
+    """
+    lower = lowered_rules(dtype)
+
     def predict(model: Model, inputs: Array) -> Array:
-        return jnp.argmax(model.apply(model.params, model.buffers, inputs), axis=-1)
+        return jnp.argmax(rewrite(model.apply, lower)(model.params, model.buffers, inputs), axis=-1)
 
-    batch = jnp.tile(inputs, (population, *(1 for _ in inputs.shape[1:])))
-    compiled = predict.lower(model, batch).compile()
-    return lambda: jax.block_until_ready(compiled(model, batch))
+    def predict_each(model: Model, batches: Array) -> Array:
+        return jax.lax.map(lambda batch: predict(model, batch), batches)
+
+    batches = jnp.broadcast_to(inputs, (population, *inputs.shape))
+    joined = batches.reshape(-1, *inputs.shape[1:])
+    return {
+        "at_once": _runner(predict, model, joined),
+        "batch_by_batch": _runner(predict_each, model, batches),
+    }
+
+
+def _runner(function: Callable[..., Array], *arguments: Any) -> Runner:
+    compiled = jax.jit(function).lower(*arguments).compile()
+    return lambda: jax.block_until_ready(compiled(*arguments))

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jgaprune.bench.timing import Runner
-from jgaprune.engine import Strategy, build_search, evaluate
+from jgaprune.bench.update import update_runner
+from jgaprune.engine import Search, Strategy, build_search, evaluate
 from jgaprune.evolvers import genetic
-from jgaprune.evolvers.genetic import GeneticState
 from jgaprune.model import Model
 from jgaprune.objectives import agreement
 from jgaprune.spaces import weights
@@ -42,7 +42,8 @@ class Compiled(NamedTuple):
       fitness: `float32 [P]` of the population.
       peak_memory_bytes: arguments, results and temporary memory of `evaluation`; None where
         the backend does not tell.
-      compile_seconds: for the search's program of a generation.
+      compile_seconds: for the search's two programs, generation 0 and those after it; little
+        where JAX has them in its cache.
     """
 
     generation: Runner
@@ -66,7 +67,7 @@ def make_task(model: Model, inputs: Array, population: int, sparsity: float, key
 def compile_task(task: Task, strategy: Strategy, key: Key) -> Compiled:
     """Compiles the search and its parts; nothing of this is timed but the compilation."""
     started = time.perf_counter()
-    generation = _generation(task, strategy, key)
+    search = _search(task, strategy).compile(key)
     compile_seconds = time.perf_counter() - started
     scores = jax.jit(evaluate, static_argnames="strategy")
     arguments = task.space, task.objective, key, task.genomes
@@ -74,7 +75,7 @@ def compile_task(task: Task, strategy: Strategy, key: Key) -> Compiled:
     fitness, _ = evaluation(*arguments)
     memory = evaluation.memory_analysis()
     return Compiled(
-        generation,
+        _generation(search, key),
         lambda: jax.block_until_ready(evaluation(*arguments)),
         update_runner(task.evolver, task.genomes, key),
         fitness,
@@ -88,43 +89,21 @@ def _total_bytes(memory: Any) -> int:
     return sum(sizes)
 
 
-def _generation(task: Task, strategy: Strategy, key: Key) -> Runner:
-    search = build_search(
+def _search(task: Task, strategy: Strategy) -> Search:
+    return build_search(
         task.space,
         task.objective,
         task.evolver,
         population=task.genomes.shape[0],
         seeds=task.genomes,
         strategy=strategy,
-    ).compile(key)
+    )
+
+
+def _generation(search: Search, key: Key) -> Runner:
     carried = [search.init(key)[0]]
 
     def run() -> None:
         carried[0], _ = jax.block_until_ready(search.step(carried[0]))
-
-    return run
-
-
-def update_runner(evolver: Evolver, genomes: Genomes, key: Key) -> Runner:
-    """Proposing and selecting with `genetic`, while a quarter of the children survive.
-
-    Args:
-      evolver: a `genetic` one.
-      genomes: packed, `uint32 [P, W]`.
-      key: of every proposal.
-    """
-    parents = jnp.arange(genomes.shape[0], dtype=jnp.float32)
-    children = parents + genomes.shape[0] / 2
-
-    def update(evolver: Evolver, key: Key, genomes: Genomes) -> Genomes:
-        ask_key, tell_key = jax.random.split(key)
-        proposed, state = evolver.ask(ask_key, GeneticState(genomes, parents))
-        return evolver.tell(tell_key, proposed, children, state).genomes
-
-    program = jax.jit(update, donate_argnums=2).lower(evolver, key, genomes).compile()
-    carried = [jnp.copy(genomes)]
-
-    def run() -> None:
-        carried[0] = jax.block_until_ready(program(evolver, key, carried[0]))
 
     return run

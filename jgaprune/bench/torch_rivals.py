@@ -7,6 +7,7 @@ one real score per weight, sorted per tensor, the smallest half removed
 
 from collections.abc import Callable
 
+import jax
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,11 +34,15 @@ def torch_rivals(model: Model, inputs: Array, masks: Masks) -> dict[str, Runner]
     Returns:
       `paper_loop`: masks made from scores by sorting, one candidate after another;
       `torch_masked_loop`: masks ready, one candidate after another; `torch_vmap`: masks ready,
-      all candidates at once. Each returns predictions `int64 [P, N]`.
+      all candidates at once. Each returns predictions `int64 [P, N]`. They run where JAX does, on
+      the CPU or a CUDA device.
     """
     if model.spec.name not in CASES or not model.spec.tensors:
         return {}
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if jax.default_backend() == "gpu" else "cpu")
+    if device.type == "cuda":
+        # As JAX does on GPUs that have it: products of float32 in TensorFloat-32.
+        torch.set_float32_matmul_precision("high")
     network = CASES[model.spec.name].build().to(device).eval()
     leaves = {**model.params, **model.buffers}
     network.load_state_dict(_as_tensors(model, leaves, device), strict=False)

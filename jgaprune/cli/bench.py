@@ -11,6 +11,7 @@ from jgaprune.bench.text import as_text
 from jgaprune.cli.faults import explains_faults
 from jgaprune.cli.options import architecture_options, load_model
 
+_SIDE_BY_SIDE = 4
 _EPILOG = """\b
 Examples:
   jgaprune bench --arch paper_mnist --inputs 256 --population 8
@@ -49,11 +50,10 @@ Examples:
 )
 @click.option(
     "--chunk",
-    default=4,
-    show_default=True,
     type=click.IntRange(min=1),
     metavar="C",
-    help="Masks evaluated side by side, where --strategy has chunks.",
+    help="Masks evaluated side by side, where a strategy has chunks.  [default: "
+    f"{_SIDE_BY_SIDE}, or for auto what suits the memory]",
 )
 @click.option(
     "--dtype",
@@ -81,7 +81,7 @@ def bench(
     num_inputs: int,
     population: int,
     form: str,
-    chunk: int,
+    chunk: int | None,
     dtype: str,
     rounds: int,
     rivals: bool,
@@ -99,13 +99,15 @@ def bench(
         model = converters.untrained(arch, **arch_config)
     else:
         model = load_model(arch, weights, arch_config)
-    sequential = form == "sequential"
-    strategy = None if form == "auto" else engine.Strategy(form, 1 if sequential else chunk, dtype)
+    size = 1 if form == "sequential" else min(chunk or _SIDE_BY_SIDE, population)
+    strategy = None if form == "auto" else engine.Strategy(form, size, dtype)
     result = measure(
         model,
         num_inputs=num_inputs,
         population=population,
         strategy=strategy,
+        dtype=dtype,
+        chunk=chunk,
         rounds=rounds,
         rivals=rivals,
     )

@@ -85,7 +85,8 @@ def budget_options(command: Callable[..., None]) -> Callable[..., None]:
         "--evaluations",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Budget: masks to try in all.  [default: 1000 if there is no other budget]",
+        help="Budget: masks to try in all; a look (--racing) counts as its share.  [default: 1000 "
+        "if there is no other budget]",
     )(command)
 
 
@@ -105,7 +106,7 @@ def evaluation_options(command: Callable[..., None]) -> Callable[..., None]:
         show_default=True,
         metavar="C",
         callback=chunk_size,
-        help="Masks evaluated side by side; bounds memory, not the result.",
+        help="Masks evaluated side by side; bounds memory, not the result. On a CPU, one is best.",
     )(command)
     return click.option(
         "--racing/--no-racing",

@@ -51,6 +51,19 @@ class Budget:
             left.append(self.generations - generation)
         return max(0, min(left))
 
+    def expected_seconds(self, population: int, seconds_per_evaluation: float) -> float:
+        """How long the run may take, candidate by candidate.
+
+        >>> Budget(generations=9, seconds=60.0).expected_seconds(10, 0.5)
+        50.0
+        """
+        limits = [2.0**20 if self.seconds is None else self.seconds]
+        if self.evaluations is not None:
+            limits.append(self.evaluations * seconds_per_evaluation)
+        if self.generations is not None:
+            limits.append((1 + self.generations) * population * seconds_per_evaluation)
+        return min(limits)
+
     def out_of_time(self, seconds: float) -> bool:
         """Whether the search has used its wall time."""
         return self.seconds is not None and seconds >= self.seconds

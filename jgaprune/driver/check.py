@@ -61,11 +61,20 @@ def check_call(
         )
     if chunk != "auto" and (not isinstance(chunk, int) or chunk < 1):
         faults.append(f"chunk must be 'auto' or a whole number from 1 up, got {chunk!r}")
-    if not isinstance(strategy, Strategy):
-        faults.append(unknown_name("strategy", strategy, ("auto", *FORMS)))
+    faults.append(_strategy_fault(strategy, chunk))
     found = [fault for fault in faults if fault]
     if found:
         raise ValueError("; ".join(found) + ("" if found[-1].endswith("?") else "."))
+
+
+def _strategy_fault(strategy: object, chunk: object) -> str | None:
+    if isinstance(strategy, Strategy):
+        if chunk in ("auto", strategy.chunk):
+            return None
+        return f"the strategy has a chunk of {strategy.chunk}, chunk is {chunk}; leave chunk out"
+    if strategy == "sequential" and chunk not in ("auto", 1):
+        return f"'sequential' evaluates one candidate at a time, chunk is {chunk}; leave chunk out"
+    return unknown_name("strategy", strategy, ("auto", *FORMS))
 
 
 def _sparsity_fault(sparsity: float, model: Model) -> str | None:

@@ -88,7 +88,7 @@ def prune(
       seconds: budget in seconds of search.
       population: candidates per generation; 16 by default, the paper's schedule for its
         evolvers; the size of generation 0 for an evolver of your own.
-      key: a whole number or a PRNG key; same key, same machine, same masks.
+      key: a whole number or a PRNG key; same key, same machine and strategy, same masks.
       chunk: candidates per batched pass; "auto" leaves it to the strategy.
       strategy: how the population is evaluated: a `Strategy`, or the name of its form; "auto" is
         what the machine runs well, which long searches measure first. It changes the speed, and
@@ -157,7 +157,9 @@ def prune(
         fitness={name: one.repaired.fitness for name, one in baselines.items()},
         strategy=strategy,
         chunk=chunk,
-        expected_seconds=(budget.evaluations or 0) * judge.seconds_per_evaluation(one_shot["lamp"]),
+        expected_seconds=budget.expected_seconds(
+            plan.initial, judge.seconds_per_evaluation(one_shot["lamp"])
+        ),
         key=keys.search,
         screen=screen,
     )

@@ -71,7 +71,7 @@ def make_screen(
     used_repair = make_repair(model, seen, repair)
     return Screen(
         choose_objective(objective, model, seen.all, targets, used_repair),
-        survivors=max(1, round(racing.survivor_fraction * _num_children(plan))),
+        survivors=_num_survivors(racing, _num_children(plan)),
         cost=len(indices) / len(inputs.all),
     )
 
@@ -114,6 +114,12 @@ def _strided(count: int, fraction: float) -> np.ndarray:
     """Evenly spaced indices below `count`."""
     num = min(count, max(1, round(fraction * count)))
     return np.arange(num) * count // max(1, num)
+
+
+def _num_survivors(racing: Racing, children: int) -> int:
+    """At least one, and not all where there are several."""
+    asked = round(racing.survivor_fraction * children)
+    return max(1, min(asked, children - 1))
 
 
 def _num_children(plan: Plan) -> int:

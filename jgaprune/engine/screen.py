@@ -4,12 +4,15 @@ Nothing leaves the device in between. The winner of a full evaluation may have b
 so the search is another one; `benchmarks/racing.py` measures how often.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 
 from jgaprune.types import Array, Fitness, Objective
+
+_ROUNDING = 1e-9
 
 
 @jax.tree_util.register_dataclass
@@ -35,7 +38,16 @@ class Screen:
         """
         if population <= self.survivors:
             return population
-        return self.survivors - int(-population * self.cost // 1)
+        return self.survivors + math.ceil(population * self.cost - _ROUNDING)
+
+    def faults(self) -> list[str]:
+        """What is wrong with it, in words."""
+        found = []
+        if self.survivors < 1:
+            found.append(f"a screen needs at least 1 survivor, got {self.survivors}")
+        if not 0 < self.cost <= 1:
+            found.append(f"the cost of a look must be in (0, 1] evaluations, got {self.cost:g}")
+        return found
 
 
 def most_promising(screen: Screen, looks: Fitness) -> Array:

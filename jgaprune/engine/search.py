@@ -80,11 +80,13 @@ def build_search(
         others count as the worst. None to evaluate them all, as generation 0 always is.
 
     Raises:
-      ValueError: population below 1, more seeds than places, or seeds that are no genomes of the
-        space.
+      ValueError: population below 1, an impossible screen, more seeds than places, or seeds that
+        are no genomes of the space.
     """
     if population < 1:
         raise ValueError(f"population must be at least 1, got {population}.")
+    if screen is not None and (faults := screen.faults()):
+        raise ValueError("; ".join(faults) + ".")
     if seeds is not None:
         check_seeds(as_pytree(space), seeds, population)
     parts = as_pytree(_Parts(space, objective, evolver._replace(restage=None), screen))

@@ -24,7 +24,7 @@ class SearchState(NamedTuple):
       key: typed PRNG key of the generations to come.
       evolver: the evolver's own state.
       best: the best candidate ever seen.
-      evaluations: `int32 []`, candidates evaluated so far.
+      evaluations: `int32 []`, full evaluations counted so far; a look counts as its share.
       failures: `int32 []`, evaluations whose fitness was NaN.
     """
 
@@ -43,7 +43,7 @@ class Record(NamedTuple):
       mean_fitness: `float32 []`, mean of this generation's finite fitness values.
       diversity: `float32 []`, mean distance between neighbours in the evaluated population:
         share of differing bits of packed genomes, absolute difference of real genes.
-      evaluations: `int32 []`, candidates evaluated so far.
+      evaluations: `int32 []`, full evaluations counted so far; a look counts as its share.
     """
 
     best: Array

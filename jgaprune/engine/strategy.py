@@ -12,7 +12,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jgaprune.ops import Rule, hoisted, lowered, masked_dot, matmul_convolution, rewrite
+from jgaprune.ops import (
+    Rule,
+    hoisted,
+    lowered,
+    lowered_rules,
+    masked_dot,
+    matmul_convolution,
+    rewrite,
+)
 
 FORMS = ("sequential", "vmap", "matmul", "kernel", "unrolled")
 DTYPES = ("float32", "bfloat16")
@@ -30,7 +38,7 @@ class Strategy:
         "unrolled", the candidates of a chunk side by side in one program.
       chunk: candidates per pass; memory grows with it. "sequential" has 1.
       dtype: of the operands of matrix products and convolutions; everything else, and their
-        sums, is float32.
+        sums, is float32, and so is what is the same for all candidates and computed once.
 
     Raises:
       ValueError: a field is none of these.
@@ -85,13 +93,11 @@ def _one_of(leaf: Any) -> jax.ShapeDtypeStruct:
 
 def _rules(strategy: Strategy) -> dict[str, Rule]:
     """What the strategy changes in the program of one candidate."""
-    rules: dict[str, Rule] = {}
+    rules = lowered_rules(strategy.dtype)
     if strategy.form in ("matmul", "kernel"):
-        rules["conv_general_dilated"] = matmul_convolution
-    if strategy.dtype != "float32":
-        convolve = rules.get("conv_general_dilated", jax.lax.conv_general_dilated_p.bind)
-        rules["conv_general_dilated"] = lowered(convolve, strategy.dtype)
-        rules["dot_general"] = lowered(jax.lax.dot_general_p.bind, strategy.dtype)
+        low = strategy.dtype != "float32"
+        convolve = lowered(matmul_convolution, strategy.dtype) if low else matmul_convolution
+        rules["conv_general_dilated"] = convolve
     return rules
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import platform
 import re
 import tempfile
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jaxlib
 
 from jgaprune.engine.chunks import auto_chunk
 from jgaprune.engine.evaluate import evaluate
@@ -98,7 +100,9 @@ def tune(
     if known := recall(space, objective, key, population, candidates, cache=cache):
         return known
     genomes = jax.jit(jax.vmap(space.sample))(jax.random.split(key, population))
-    measure = partial(_seconds_per_candidate, space, objective, key, genomes)
+    num_measured = min(population, max(2, *(one.chunk for one in candidates)))
+    some = jax.tree.map(lambda leaf: leaf[:num_measured], genomes)
+    measure = partial(_seconds_per_candidate, space, objective, key, some)
     tuning = _compare(candidates, measure)
     if cache is not None:
         _remember(_file(cache, space, objective, key, population, candidates), tuning)
@@ -147,18 +151,16 @@ def _compare(candidates: Sequence[Strategy], measure: Callable[[Strategy], float
 def _seconds_per_candidate(
     space: MaskSpace, objective: Objective, key: Key, genomes: Genomes, strategy: Strategy
 ) -> float:
-    """The fastest of a few runs on as many candidates as the strategy takes at once, or two."""
-    count = max(strategy.chunk, min(2, jax.tree.leaves(genomes)[0].shape[0]))
-    some = jax.tree.map(lambda leaf: leaf[:count], genomes)
+    """The fastest of a few runs."""
     program = jax.jit(partial(evaluate, strategy=strategy))
-    run = program.lower(space, objective, key, some).compile()
-    jax.block_until_ready(run(space, objective, key, some))
+    run = program.lower(space, objective, key, genomes).compile()
+    jax.block_until_ready(run(space, objective, key, genomes))
     samples = []
     for _ in range(_REPETITIONS):
         started = time.perf_counter()
-        jax.block_until_ready(run(space, objective, key, some))
+        jax.block_until_ready(run(space, objective, key, genomes))
         samples.append(time.perf_counter() - started)
-    return min(samples) / count
+    return min(samples) / jax.tree.leaves(genomes)[0].shape[0]
 
 
 def _file(
@@ -169,15 +171,24 @@ def _file(
     population: int,
     candidates: Sequence[Strategy],
 ) -> Path:
-    """Named after the program of one evaluation, and the kind of device."""
+    """Named after the program of one evaluation, the machine and its kind of device."""
 
     def one(space: MaskSpace, objective: Objective, key: Key):
         return objective(key, space.decode(space.sample(key)))
 
     program = re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(one)(space, objective, key)))
     device = jax.devices()[0]
-    platform = __version__, jax.__version__, device.platform, device.device_kind
-    parts = (*platform, str(population), *map(str, candidates), program)
+    machine = platform.machine(), platform.processor(), str(os.cpu_count())
+    software = __version__, jax.__version__, jaxlib.__version__
+    parts = (
+        *software,
+        *machine,
+        device.platform,
+        device.device_kind,
+        str(population),
+        *map(str, candidates),
+        program,
+    )
     return cache / (hashlib.sha256("\n".join(parts).encode()).hexdigest() + ".json")
 
 

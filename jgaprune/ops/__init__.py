@@ -3,7 +3,7 @@
 from jgaprune.ops.convolution import matmul_convolution
 from jgaprune.ops.hoist import hoisted
 from jgaprune.ops.masked_product import masked_dot
-from jgaprune.ops.precision import lowered
+from jgaprune.ops.precision import lowered, lowered_rules
 from jgaprune.ops.rewrite import Rule, rewrite
 from jgaprune.ops.rows import make_rows, replace_rows
 
@@ -11,6 +11,7 @@ __all__ = [
     "Rule",
     "hoisted",
     "lowered",
+    "lowered_rules",
     "make_rows",
     "masked_dot",
     "matmul_convolution",

@@ -6,6 +6,7 @@ stay in float32.
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from jgaprune.ops.rewrite import Rule
@@ -27,3 +28,13 @@ def lowered(compute: Rule, dtype: Any) -> Rule:
         return compute(first, second, *mask, **parameters)
 
     return rule
+
+
+def lowered_rules(dtype: str) -> dict[str, Rule]:
+    """Rules for all matrix products and convolutions; none for float32."""
+    if dtype == "float32":
+        return {}
+    return {
+        "dot_general": lowered(jax.lax.dot_general_p.bind, dtype),
+        "conv_general_dilated": lowered(jax.lax.conv_general_dilated_p.bind, dtype),
+    }

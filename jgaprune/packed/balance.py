@@ -21,7 +21,7 @@ def balanced(key: Key, first: Array, second: Array, choice: Array) -> Array:
     """A choice between two masks, reversed from some place on so that the child is balanced.
 
     Args:
-      key: PRNG key; of the fitting places the one nearest to a random one is taken.
+      key: PRNG key; of the fitting places one near a random one is taken.
       first: packed mask `uint32 [W]`.
       second: likewise, with as many set bits.
       choice: `uint32 [W]`, set where the child takes the bit of the first.
@@ -30,9 +30,10 @@ def balanced(key: Key, first: Array, second: Array, choice: Array) -> Array:
       `uint32 [W]`; `(first & choice) | (second & ~choice)` has as many set bits as the parents.
     """
     aim = jax.random.randint(key, (), 0, first.shape[0] * WORD_BITS)
-    excess, steps = _sums(first, second, choice)
+    steps = _per_block(_gains(first, second, choice))
     ends = jnp.cumsum(steps)
     begins = ends - steps
+    excess = ends[-1] // 2
     reaches = (jnp.minimum(begins, ends) <= excess) & (excess <= jnp.maximum(begins, ends))
     block = _nearest(reaches, aim // _BLOCK_BITS)
     walk = begins[block] + _walk(first, second, choice, block)
@@ -40,22 +41,23 @@ def balanced(key: Key, first: Array, second: Array, choice: Array) -> Array:
     return choice ^ ~_below(place - jnp.arange(first.shape[0], dtype=jnp.int32) * WORD_BITS)
 
 
-def _sums(first: Array, second: Array, choice: Array) -> tuple[Array, Array]:
-    """The excess of set bits of the child, and by how much each block would change it.
+def _gains(first: Array, second: Array, choice: Array) -> Array:
+    """The differing bits of each word that the child has set, less those that it has not.
 
-    A differing bit counts 1 where the child has it set, less 1 where not; what it counts halves
-    the excess, since the parents have equally many.
+    All in all that is twice the excess of its set bits, since the parents have equally many; those
+    of the words from which on the choice is reversed are what the excess then loses.
     """
-    child = (first & choice) | (second & ~choice)
-    excess = _count(child) - _count(second)
-    gains = _count((first ^ second) & child) - _count((first ^ second) & ~child)
-    blocks = jnp.pad(gains, (0, -gains.shape[0] % _BLOCK)).reshape(-1, _BLOCK)
-    return jnp.sum(excess), jnp.sum(blocks, axis=1)
+    differing = first ^ second
+    gained = differing & ((first & choice) | (second & ~choice))
+    count = jax.lax.population_count
+    return 2 * count(gained).astype(jnp.int32) - count(differing).astype(jnp.int32)
 
 
-def _count(words: Array) -> Array:
-    """Set bits per word."""
-    return jax.lax.population_count(words).astype(jnp.int32)
+def _per_block(counts: Array) -> Array:
+    """Sums of blocks of words; the last one may be shorter."""
+    whole = counts.shape[0] // _BLOCK * _BLOCK
+    sums = jnp.sum(counts[:whole].reshape(-1, _BLOCK), axis=1)
+    return jnp.append(sums, jnp.sum(counts[whole:]))
 
 
 def _walk(first: Array, second: Array, choice: Array, block: Array) -> Array:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jgaprune.masks import WORD_BITS
+from jgaprune.packed.cheap_bits import cheap_bits
 from jgaprune.types import Array, Key
 
 
@@ -80,7 +81,7 @@ def _random_pairs(key: Key, num_bits: int, num: Array, max_num: int) -> tuple[Ar
     index = jnp.stack([pair, num + (pair + partner) % jnp.maximum(num, 1)])
     width, rest = num_bits // strata, num_bits % strata
     length = jnp.maximum(width + (index < rest).astype(jnp.int32), 1)
-    draws = jax.random.bits(offset_key, (2, max_num), jnp.uint32)
+    draws = cheap_bits(offset_key, 2 * max_num).reshape(2, max_num)
     offset = (draws % length.astype(jnp.uint32)).astype(jnp.int32)
     positions = (start + index * width + jnp.minimum(index, rest) + offset) % num_bits
     return positions[0], positions[1]

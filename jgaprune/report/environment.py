@@ -1,7 +1,9 @@
 """Where a run took place: versions of what it stands on, and the device."""
 
+import os
 import platform
 from importlib.metadata import version
+from pathlib import Path
 
 import jax
 
@@ -24,10 +26,22 @@ def versions() -> dict[str, str]:
 
 
 def device() -> dict[str, str | int]:
-    """Platform, kind and number of the devices that JAX uses."""
+    """Platform, kind and number of the devices that JAX uses, and the host's processor."""
     devices = jax.devices()
     return {
         "platform": devices[0].platform,
         "kind": devices[0].device_kind,
         "count": len(devices),
+        "processor": _processor(),
+        "cores": os.cpu_count() or 0,
     }
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it, or its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -23,10 +23,11 @@ from jgaprune.masks import (
     unpack,
     unpack_leaves,
 )
-from jgaprune.packed import balanced, coin_flips, exchange_random
+from jgaprune.packed import balanced, cheap_bits, exchange_random
 from jgaprune.types import Array, Key, Masks, MaskSpace, Scores
 
 _CROSSOVERS = ("uniform", "two_point")
+_MOST_WEIGHTS = 2**30 - 1
 _MAX_SWAPS = 1024
 """Most swaps of one mutation."""
 _MANY_PAIRS = 6400
@@ -71,10 +72,15 @@ def weights(
       A space of genomes `uint32 [W]`.
 
     Raises:
-      ValueError: sparsity out of range, or another crossover.
+      ValueError: sparsity out of range, another crossover, or 2**30 weights or more.
     """
     if crossover not in _CROSSOVERS:
         raise ValueError(f"crossover must be one of {', '.join(_CROSSOVERS)}, got {crossover!r}.")
+    if layout.num_weights > _MOST_WEIGHTS:
+        raise ValueError(
+            f"the space 'weights' takes at most {_MOST_WEIGHTS} weights, got "
+            f"{layout.num_weights}. Use 'offsets', which has a gene per layer or channel."
+        )
     num_kept = kept_for(sparsity, layout.num_weights)
     protected = pack(jnp.isposinf(join(saliency, layout)))
     num_movable = min(num_kept - int(count_bits(protected)), layout.num_weights - num_kept)
@@ -110,7 +116,9 @@ def _encode(plan: _Plan, protected: Array, masks: Masks) -> Array:
 
 
 def _mutate(plan: _Plan, protected: Array, key: Key, genome: Array, strength: Array) -> Array:
-    """Swaps `strength` times the largest number of swaps, at least one if strength is not 0."""
+    """Swaps `strength` times the largest number of swaps, rounded up; rarely fewer."""
+    if plan.num_movable == 0:
+        return genome
     return exchange_random(
         key,
         genome,
@@ -124,7 +132,7 @@ def _mutate(plan: _Plan, protected: Array, key: Key, genome: Array, strength: Ar
 
 def _cross(plan: _Plan, key: Key, first: Array, second: Array) -> Array:
     choice_key, balance_key = jax.random.split(key)
-    draw = coin_flips if plan.crossover == "uniform" else _range
+    draw = cheap_bits if plan.crossover == "uniform" else _range
     choice = balanced(balance_key, first, second, draw(choice_key, first.shape[0]))
     return (first & choice) | (second & ~choice)
 

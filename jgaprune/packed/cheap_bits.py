@@ -1,9 +1,8 @@
-"""Cheap random bits, one per weight of a mask.
+"""Cheap random words for drawing weights and flipping coins by the million.
 
 JAX's generators make words that withstand every statistical test, which costs more than all else
-that a crossover does. Coins that say which parent a bit comes from need only be fair and
-independent as far as a search can tell: the number of each word is hashed, under a key from JAX's
-generator.
+that an operator does with them. Here the number of each word is hashed, under a key from JAX's
+generator: fair and independent as far as a search can tell.
 """
 
 import jax
@@ -12,8 +11,9 @@ import jax.numpy as jnp
 from jgaprune.types import Array, Key
 
 
-def coin_flips(key: Key, num_words: int) -> Array:
-    """Fair bits, `uint32 [num_words]`; the same key gives the same ones on every backend.
+def cheap_bits(key: Key, num_words: int) -> Array:
+    """Random words `uint32 [num_words]`; a typed threefry key gives the same ones on every
+    backend.
 
     The hash is "lowbias32" (Wellons, https://github.com/skeeto/hash-prospector), twice, with
     another word of the key in between.
