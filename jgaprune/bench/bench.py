@@ -53,9 +53,9 @@ def bench(
 
     Returns:
       JSON values. `ours`: `forwards_per_second` of whole generations, `sgemm_fraction` of the
-      speed of a large float32 matrix product at its fastest, `product_fraction` of one in the strategy's dtype,
-      `strategy`. `competitors`: `forwards_per_second`
-      by name, and `largest_difference` of a candidate's fitness from ours.
+      speed of a large float32 matrix product at its fastest, `product_fraction` of one in the
+      strategy's dtype, `strategy`. `competitors`: `forwards_per_second` by name, and
+      `largest_difference` of a candidate's fitness from ours; `failed_competitors`: why.
       `pure_inference_fraction`: against the dense network on as many inputs without masks, in
       one batch or in several, whichever is faster.
       `update_fraction`: share of proposing and selecting in a generation. Also
@@ -71,45 +71,32 @@ def bench(
     strategy = strategy or fastest_strategy(task, task_key, dtype=dtype, chunk=chunk)
     compiled = compile_task(task, strategy, task_key)
     products = {name: peak_product(name) for name in dict.fromkeys(("float32", strategy.dtype))}
-    inference = pure_inference(model, inputs, population, strategy.dtype)
     others, failures = _working(_rivals(model, inputs, task) if rivals else {})
     timings = in_turns(
         {
             "generation": compiled.generation,
             "evaluation": compiled.evaluation,
             "update": compiled.update,
-            **{f"pure_inference_{name}": runner for name, runner in inference.items()},
+            **pure_inference(model, inputs, population, strategy.dtype),
             **{f"product_{name}": multiply for name, (multiply, _) in products.items()},
             **others,
         },
         rounds=rounds,
     )
-    seconds = {name: timing.median for name, timing in timings.items()}
-    peaks = {
-        name: count / min(timings[f"product_{name}"].samples)
-        for name, (_, count) in products.items()
-    }
     flops = count_flops(model.apply, model.params, model.buffers, inputs)
-    done_per_second = population * flops / seconds["generation"]
+    counted = {f"product_{name}": count for name, (_, count) in products.items()}
     dense = np.asarray(jnp.argmax(model.apply(model.params, model.buffers, inputs), axis=-1))
     return {
-        "ours": {
-            "forwards_per_second": population / seconds["generation"],
-            "sgemm_fraction": done_per_second / peaks["float32"],
-            "product_fraction": done_per_second / peaks[strategy.dtype],
-            "strategy": str(strategy),
-        },
+        "ours": _speeds(timings, strategy, population, flops, counted),
         "competitors": {
             name: {
-                "forwards_per_second": population / seconds[name],
+                "forwards_per_second": population / timings[name].median,
                 "largest_difference": _difference(name, dense, runner, compiled.fitness),
             }
             for name, runner in others.items()
         },
         "failed_competitors": failures,
-        "pure_inference_fraction": min(seconds[f"pure_inference_{name}"] for name in inference)
-        / seconds["generation"],
-        "update_fraction": seconds["update"] / seconds["generation"],
+        **_fractions(timings),
         "peak_memory_bytes": compiled.peak_memory_bytes,
         "compile_seconds": compiled.compile_seconds,
         "model": model.spec.name,
@@ -117,11 +104,46 @@ def bench(
         "num_inputs": num_inputs,
         "population": population,
         "flops_per_forward": flops,
-        "peak_flops_per_second": peaks,
+        "peak_flops_per_second": _peaks(timings, counted),
         "rounds": rounds,
         "seconds": {name: _quartiles(timing) for name, timing in timings.items()},
         "device": device(),
         "versions": {**versions(), **_torch_version(others)},
+    }
+
+
+def _speeds(
+    timings: dict[str, Timing],
+    strategy: Strategy,
+    population: int,
+    flops: int,
+    counted: dict[str, int],
+) -> dict[str, Any]:
+    """How fast whole generations are, and what of the speed of matrix products that is."""
+    per_second = population / timings["generation"].median
+    peaks = _peaks(timings, counted)
+    return {
+        "forwards_per_second": per_second,
+        "sgemm_fraction": per_second * flops / peaks["float32"],
+        "product_fraction": per_second * flops / peaks[strategy.dtype],
+        "strategy": str(strategy),
+    }
+
+
+def _peaks(timings: dict[str, Timing], counted: dict[str, int]) -> dict[str, float]:
+    """Operations per second of the products at their fastest, by dtype."""
+    return {
+        name.removeprefix("product_"): count / min(timings[name].samples)
+        for name, count in counted.items()
+    }
+
+
+def _fractions(timings: dict[str, Timing]) -> dict[str, float]:
+    generation = timings["generation"].median
+    inference = [one.median for name, one in timings.items() if name.startswith("pure_inference")]
+    return {
+        "pure_inference_fraction": min(inference) / generation,
+        "update_fraction": timings["update"].median / generation,
     }
 
 

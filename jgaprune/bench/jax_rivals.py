@@ -47,7 +47,8 @@ def pure_inference(
       dtype: of the operands of matrix products and convolutions.
 
     Returns:
-      "at_once", all `P * N` inputs in one batch, and "batch_by_batch", `P` batches of `N`.
+      "pure_inference_at_once", all `P * N` inputs in one batch, and
+      "pure_inference_batch_by_batch", `P` batches of `N`.
     """
     lower = lowered_rules(dtype)
 
@@ -60,8 +61,8 @@ def pure_inference(
     batches = jnp.broadcast_to(inputs, (population, *inputs.shape))
     joined = batches.reshape(-1, *inputs.shape[1:])
     return {
-        "at_once": _runner(predict, model, joined),
-        "batch_by_batch": _runner(predict_each, model, batches),
+        "pure_inference_at_once": _runner(predict, model, joined),
+        "pure_inference_batch_by_batch": _runner(predict_each, model, batches),
     }
 
 
