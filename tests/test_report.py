@@ -100,7 +100,7 @@ def test_the_document_has_the_promised_keys(report):
     assert set(document["versions"]) == {
         *("jgaprune", "jax", "jaxlib", "flax", "evosax", "orbax", "numpy", "python")
     }
-    assert set(document["device"]) == {"platform", "kind", "count"}
+    assert set(document["device"]) == {"platform", "kind", "count", "processor", "cores"}
     assert document["settings"]["seed"] == 0
     assert document["interrupted"] is False
     assert document["warnings"] == []
