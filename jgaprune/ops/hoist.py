@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr
 
-from jgaprune.ops.rewrite import bind, inner_program, read
+from jgaprune.ops.rewrite import bind, bound, inner_program, read
 
 _CHEAP = frozenset({"broadcast_in_dim", "iota", "convert_element_type", "reshape"})
 """Computed again where they are needed: their results only take memory."""
@@ -55,9 +55,7 @@ def _compute_known(
 ) -> list[Any]:
     """Computes what needs no unknown value, and keeps what is not cheap in `known`."""
     jaxpr = program.jaxpr
-    values = dict(
-        zip((*jaxpr.constvars, *jaxpr.invars), (*program.consts, *arguments), strict=True)
-    )
+    values = bound(program, arguments)
     for index, equation in enumerate(jaxpr.eqns):
         operands = [read(values, variable) for variable in equation.invars]
         here = (*place, index)
@@ -80,9 +78,7 @@ def _compute_rest(
     known: dict[_Place, Sequence[Any]],
 ) -> list[Any]:
     jaxpr = program.jaxpr
-    values = dict(
-        zip((*jaxpr.constvars, *jaxpr.invars), (*program.consts, *arguments), strict=True)
-    )
+    values = bound(program, arguments)
     for index, equation in enumerate(jaxpr.eqns):
         here = (*place, index)
         if here in known:

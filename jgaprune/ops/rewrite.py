@@ -80,6 +80,12 @@ def rewrite(
     return rewritten
 
 
+def bound(program: ClosedJaxpr, arguments: Sequence[Any]) -> dict[Var, Any]:
+    """The values of a program's variables before its first operation."""
+    variables = (*program.jaxpr.constvars, *program.jaxpr.invars)
+    return dict(zip(variables, (*program.consts, *arguments), strict=True))
+
+
 def read(values: dict[Var, Any], variable: Any) -> Any:
     """What an operand of an equation is: a literal, or a value computed before."""
     return variable.val if isinstance(variable, Literal) else values[variable]
@@ -109,8 +115,7 @@ class _Rules(NamedTuple):
 
 def _evaluate(program: ClosedJaxpr, arguments: Sequence[Any], rules: _Rules) -> list[Any]:
     jaxpr = program.jaxpr
-    values: dict[Var, Any] = dict(zip(jaxpr.constvars, program.consts, strict=True))
-    values.update(zip(jaxpr.invars, arguments, strict=True))
+    values = bound(program, arguments)
     for equation in jaxpr.eqns:
         results = _apply(equation, [read(values, v) for v in equation.invars], rules)
         values.update(zip(equation.outvars, results, strict=True))
