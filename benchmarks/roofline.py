@@ -174,10 +174,16 @@ def _draw(axes: Any, cells: list[dict[str, Any]]) -> None:
         shown = [cell for cell in cells if form in cell["strategies"]]
         rates = [cell["strategies"][form]["flops_per_second"] for cell in shown]
         axes.plot([cell["flops_per_byte"] for cell in shown], rates, marker, label=form, alpha=0.8)
-    for cell in cells:
-        label = f"{cell['model']}\n{cell['dtype']}"
-        place = cell["flops_per_byte"], ends[0] * peaks["copy_per_second"]
-        axes.annotate(label, place, size=7, rotation=90, ha="center")
+    for line, cell in enumerate(cells):
+        fastest = max(cell["strategies"].items(), key=lambda one: one[1]["flops_per_second"])[1]
+        axes.annotate(
+            f"{cell['model']}, {cell['dtype']}",
+            (cell["flops_per_byte"], fastest["flops_per_second"]),
+            xytext=(0.03, 0.7 - 0.06 * line),
+            textcoords="axes fraction",
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5},
+            size=7,
+        )
     axes.set(xscale="log", yscale="log", xlabel="operations per byte", ylabel="operations/s")
     axes.legend(fontsize=7)
 

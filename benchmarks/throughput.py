@@ -95,30 +95,31 @@ def _write(path: Path, cells: list[dict[str, Any]]) -> None:
 
 
 def _draw(path: Path, cells: list[dict[str, Any]]) -> None:
-    """Forwards per second of everyone, one group of bars per cell."""
-    names = list(dict.fromkeys(name for cell in cells for name in cell["competitors"]))
-    width = 0.8 / (len(names) + 1)
-    with picture(path, 2 + 2 * len(cells), 4) as (axes,):
-        for place, name in enumerate(["jgaprune", *names]):
-            heights = [_speed(cell, name) for cell in cells]
-            axes.bar([i + place * width for i in range(len(cells))], heights, width, label=name)
-        axes.set_xticks(
-            [i + 0.4 - width / 2 for i in range(len(cells))], [_label(cell) for cell in cells]
-        )
+    """Forwards per second, a group of bars per task: our strategies, then the competitors."""
+    groups: dict[str, dict[str, float]] = {}
+    for cell in cells:
+        group = groups.setdefault(_task(cell), {})
+        group[f"jgaprune, {cell['ours']['strategy']}"] = cell["ours"]["forwards_per_second"]
+        for name, rival in cell["competitors"].items():
+            group.setdefault(name, rival["forwards_per_second"])
+    names = sorted({name for group in groups.values() for name in group}, key=_ours_first)
+    width = 0.8 / len(names)
+    with picture(path, 2 + 1.8 * len(groups), 4) as (axes,):
+        for place, name in enumerate(names):
+            heights = [group.get(name, 0.0) for group in groups.values()]
+            axes.bar([i + place * width for i in range(len(groups))], heights, width, label=name)
+        axes.set_xticks([i + 0.4 - width / 2 for i in range(len(groups))], list(groups))
         axes.set_yscale("log")
         axes.set_ylabel("masked forward passes per second")
-        axes.legend()
+        axes.legend(fontsize=7)
 
 
-def _label(cell: dict[str, Any]) -> str:
-    size = f"N={cell['num_inputs']} P={cell['population']}"
-    return f"{cell['model']}\n{size}\n{cell['ours']['strategy']}"
+def _ours_first(name: str) -> tuple[bool, str]:
+    return not name.startswith("jgaprune"), name
 
 
-def _speed(cell: dict[str, Any], name: str) -> float:
-    if name == "jgaprune":
-        return cell["ours"]["forwards_per_second"]
-    return cell["competitors"].get(name, {"forwards_per_second": 0.0})["forwards_per_second"]
+def _task(cell: dict[str, Any]) -> str:
+    return f"{cell['model']}\nN={cell['num_inputs']} P={cell['population']}"
 
 
 if __name__ == "__main__":
