@@ -47,11 +47,12 @@ def test_everything_is_timed_in_turns():
     "strategy",
     [
         SEQUENTIAL,
-        pytest.param(Strategy("matmul", 2), marks=pytest.mark.slow),
-        pytest.param(None, marks=pytest.mark.slow),
+        Strategy("matmul", 2),
+        None,
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_everyone_computes_the_same(strategy):
     result = bench(
         converters.untrained("lenet5"), num_inputs=8, population=4, strategy=strategy, rounds=2

@@ -42,11 +42,15 @@ def test_extreme_genomes_keep_the_budget(case, value, key):
 
 @EVERY_SPACE
 def test_operators_keep_their_types_under_strict_promotion(case, key):
+    space = case.space
+
+    def types(key):
+        genome = space.sample(key)
+        child = space.mutate(key, space.cross(key, genome, genome), jnp.float32(0.3))
+        return genome, child, space.encode(space.decode(child))
+
     with jax.numpy_dtype_promotion("strict"):
-        genome = case.space.sample(key)
-        crossed = case.space.cross(key, genome, case.space.sample(jax.random.key(1)))
-        child = case.space.mutate(key, crossed, jnp.float32(0.3))
-        encoded = case.space.encode(case.space.decode(child))
+        genome, child, encoded = jax.eval_shape(types, key)
     assert genome.dtype == child.dtype == encoded.dtype
 
 

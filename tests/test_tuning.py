@@ -45,7 +45,8 @@ def test_a_damaged_memory_is_measured_again(tmp_path, key):
     for damaged in ("", "[]", '{"strategy": {"form": "magic"}, "seconds": {}}'):
         file.write_text(damaged)
         assert recall(*task, cache=tmp_path) is None
-        assert tune(*task, cache=tmp_path).seconds
+    assert tune(*task, cache=tmp_path).seconds
+    assert recall(*task, cache=tmp_path)
 
 
 def test_a_cache_that_cannot_be_written_is_no_fault(tmp_path, key):
