@@ -99,7 +99,7 @@ def _dense_net(params, inputs):
 
 
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("evolver", ["genetic", "paper5"])
+@pytest.mark.parametrize("evolver", ["genetic", pytest.param("paper5", marks=pytest.mark.slow)])
 def test_every_space_runs_with_its_evolvers(space, evolver):
     report = prune(space=space, evolver=evolver)
     assert count(report.masks) == SPACE_CASES[space].budget
