@@ -50,7 +50,8 @@ def subject(arguments: argparse.Namespace) -> Subject:
       SystemExit: neither a smoke test nor all files are asked for.
     """
     if arguments.smoke:
-        return _tiny()
+        model, data, inputs = tiny()
+        return Subject(model, data, {"noise": jp.repair.batch_norm_delta(model, inputs)})
     if not (arguments.weights and arguments.inputs and arguments.eval_data):
         raise SystemExit("WEIGHTS, --inputs and --eval-data are needed (or --smoke)")
     model = jp.converters.load(arguments.arch, arguments.weights)
@@ -63,18 +64,18 @@ def subject(arguments: argparse.Namespace) -> Subject:
 
 
 def _repair(model: jp.Model, given: np.ndarray | None, key: jax.Array) -> Repair:
-    inputs = make_inputs(model, given, True, key, supplement=True)
-    return make_repair(model, inputs, True)
+    inputs = make_inputs(model, given, "batch_norm_delta", key, supplement=True)
+    return make_repair(model, inputs, "batch_norm_delta")
 
 
-def _tiny() -> Subject:
+def tiny() -> tuple[jp.Model, tuple[np.ndarray, np.ndarray], jax.Array]:
+    """Two dense layers, labelled data, and the same inputs unlabelled."""
     first, second, draw = jax.random.split(jax.random.key(0), 3)
     params = {"w1": jax.random.normal(first, (6, 16)), "w2": jax.random.normal(second, (16, 4))}
     model = jp.Model.from_fn(_two_layers, params, (6,))
     inputs = jax.random.normal(draw, (32, 6))
     labels = np.asarray(_two_layers(params, inputs).argmax(-1))
-    repair = jp.repair.batch_norm_delta(model, inputs)
-    return Subject(model, (np.asarray(inputs), labels), {"noise": repair})
+    return model, (np.asarray(inputs), labels), inputs
 
 
 def _two_layers(params, inputs):

@@ -12,7 +12,8 @@ from subjects import NUM_GIVEN, subject
 
 import jgaprune as jp
 from jgaprune import demo
-from jgaprune.driver.measure import EvaluationData, Judge, one_shot_masks
+from jgaprune.driver.baselines import magnitude_scores, one_shot_masks
+from jgaprune.driver.measure import EvaluationData, Judge
 from jgaprune.driver.plan import Choices, Plan, plan_search
 from jgaprune.driver.racing import make_screen
 from jgaprune.driver.wiring import (
@@ -26,6 +27,7 @@ from jgaprune.driver.wiring import (
 )
 from jgaprune.inputs.files import read_evaluation_data, read_inputs
 
+REPAIR = "batch_norm_delta"
 OBJECTIVE = "output_distance"
 
 
@@ -61,7 +63,7 @@ def choose_subject(arguments: argparse.Namespace) -> Subject:
         shown = read_inputs(arguments.inputs, model.spec)
         order = np.random.default_rng(arguments.key).permutation(len(shown))
         given = shown[order[:NUM_GIVEN]]
-    inputs = make_inputs(model, given, True, split_key(arguments.key).inputs, supplement=True)
+    inputs = make_inputs(model, given, REPAIR, split_key(arguments.key).inputs, supplement=True)
     return Subject(model, inputs, data)
 
 
@@ -70,7 +72,7 @@ def make_task(on: Subject, space: str, arguments: argparse.Namespace) -> Task:
     size, sparsity = arguments.population, arguments.sparsity
     choices = Choices(space, OBJECTIVE, "genetic")
     plan = plan_search(on.model, choices, sparsity=sparsity, population=size, initial=size)
-    repair = make_repair(on.model, on.inputs, True)
+    repair = make_repair(on.model, on.inputs, REPAIR)
     key = split_key(arguments.key).scores
     judge = make_judge(on.model, OBJECTIVE, on.inputs.all, None, repair, key, on.data)
     return Task(on, sparsity, plan, judge)
@@ -79,12 +81,15 @@ def make_task(on: Subject, space: str, arguments: argparse.Namespace) -> Task:
 def screen_of(task: Task, racing: bool | jp.Racing) -> jp.Screen | None:
     """The screen of the search, as `prune` makes it."""
     on = task.subject
-    return make_screen(on.model, racing, task.plan, OBJECTIVE, on.inputs, None, True)
+    key = jax.random.key(0)
+    return make_screen(on.model, racing, task.plan, OBJECTIVE, on.inputs, None, REPAIR, key)
 
 
 def ready_search(task: Task, racing: bool | jp.Racing) -> Ready:
     """The search that `prune` would run, compiled."""
-    seeds = one_shot_masks(task.subject.model, task.sparsity)
+    model = task.subject.model
+    scores = magnitude_scores(model.params, model.layout, task.sparsity)
+    seeds = one_shot_masks(scores, model.layout, task.sparsity)
     return build_ready(
         task.plan,
         task.judge.repaired,

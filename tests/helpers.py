@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.tree_util import Partial
 
 import jgaprune as jp
 from jgaprune import evolvers, objectives, repair, saliency, spaces
@@ -61,12 +62,40 @@ SALIENCIES: dict[str, Callable] = {
     "magnitude": saliency.magnitude,
     "uniform_magnitude": saliency.uniform_magnitude,
 }
+"""Those that order each layer by magnitude."""
 
 
 def base(sparsity: float = SPARSITY):
     """Magnitude with every layer's minimum protected."""
     scores = saliency.magnitude(MODEL.params, LAYOUT, sparsity)
     return saliency.protect(scores, LAYOUT, kept_for(sparsity, LAYOUT.num_weights))
+
+
+def _straight_through(sparsity: float):
+    start = saliency.lamp(MODEL.params, LAYOUT, sparsity)
+    loss = Partial(_imitation, MODEL)
+    settings = saliency.Training(steps=3, batch=8)
+    key = jax.random.key(3)
+    return saliency.straight_through(
+        loss, MODEL.params, start, LAYOUT, sparsity, INPUTS, key, settings=settings
+    )
+
+
+def _imitation(model, params, inputs):
+    logits = model.apply(params, model.buffers, inputs)
+    dense = model.apply(model.params, model.buffers, inputs)
+    return objectives.compare_logits(logits, dense)[0]
+
+
+OTHER_SALIENCIES: dict[str, Callable] = {
+    "gradual": lambda sparsity: saliency.gradual(MODEL, RECONSTRUCT, sparsity, rounds=4),
+    "lookahead": lambda sparsity: saliency.lookahead(MODEL.params, LAYOUT, sparsity),
+    "obs": lambda sparsity: saliency.obs(MODEL, INPUTS, sparsity),
+    "straight_through": _straight_through,
+    "synflow": lambda sparsity: saliency.synflow(MODEL, sparsity, rounds=10),
+    "wanda": lambda sparsity: saliency.wanda(MODEL, INPUTS, sparsity),
+}
+"""Those with an order of their own, by sparsity."""
 
 
 class SpaceCase(NamedTuple):
@@ -80,7 +109,14 @@ def _paper_budget(sparsity: float) -> int:
     return sum(size - int(sparsity * size) for size in LAYOUT.sizes)
 
 
+def _bases() -> MaskSpace:
+    others = [base(), *(OTHER_SALIENCIES[name](SPARSITY) for name in ("lookahead", "wanda"))]
+    return spaces.bases([saliency.protect(one, LAYOUT, BUDGET) for one in others], LAYOUT, SPARSITY)
+
+
+RECONSTRUCT = repair.reconstruct(MODEL, INPUTS)
 SPACES: dict[str, SpaceCase] = {
+    "bases": SpaceCase(_bases(), BUDGET),
     "offsets": SpaceCase(spaces.offsets(base(), LAYOUT, SPARSITY), BUDGET),
     "offsets_per_channel": SpaceCase(
         spaces.offsets(base(), LAYOUT, SPARSITY, per_channel=True), BUDGET

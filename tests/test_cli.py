@@ -23,7 +23,7 @@ from jgaprune.converters.formats import read, write_npz, write_safetensors
 from jgaprune.demo import WEIGHTS as DIGITS
 from jgaprune.report import History
 
-SEARCH = ("--population", "4", "--generations", "2")
+SEARCH = ("--population", "4", "--generations", "2", "--space", "offsets")
 
 
 def run(*arguments):

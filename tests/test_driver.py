@@ -20,7 +20,8 @@ LABELS = np.arange(len(INPUTS)) % 5
 
 
 def prune(**changed):
-    given = {"sparsity": SPARSITY, "inputs": INPUTS, "supplement": False}
+    """A quick search: no weights are refitted unless a test says so."""
+    given = {"sparsity": SPARSITY, "inputs": INPUTS, "supplement": False, "space": "offsets"}
     return jp.prune(MODEL, **{**given, **SMALL, **changed})
 
 
@@ -64,15 +65,15 @@ def test_accuracy_data_never_changes_the_search():
 
 
 def test_without_inputs_they_are_synthesised_and_without_norms_drawn_with_a_warning():
-    report = jp.prune(MODEL, sparsity=SPARSITY, **SMALL)
+    report = jp.prune(MODEL, sparsity=SPARSITY, space="offsets", **SMALL)
     assert report.settings["inputs"] == "synthesised" and not said(report, "noise")
     plain = Model.from_fn(_dense_net, {"w": jax.random.normal(jax.random.key(0), (6, 4))}, (6,))
-    report = jp.prune(plain, sparsity=0.5, **SMALL)
+    report = jp.prune(plain, sparsity=0.5, space="offsets", **SMALL)
     assert report.settings["inputs"] == "noise" and said(report, "noise")
 
 
 def test_synthesised_inputs_join_given_ones_unless_labels_or_the_caller_forbid(monkeypatch):
-    monkeypatch.setattr(wiring, "synthesize", lambda model, key, num: inputs_for(model, num))
+    monkeypatch.setattr(wiring, "synthesized", lambda model, key, num: inputs_for(model, num))
     report = prune(supplement=True)
     assert report.settings["inputs"] == "given and synthesised"
     assert report.settings["num_inputs"] == 512
@@ -83,10 +84,10 @@ def test_synthesised_inputs_join_given_ones_unless_labels_or_the_caller_forbid(m
 
 def test_the_repair_works_on_synthesised_inputs_alone(monkeypatch):
     made = inputs_for(MODEL, 6, seed=9)
-    monkeypatch.setattr(wiring, "synthesize", lambda *_: made)
-    inputs = wiring.make_inputs(MODEL, INPUTS, True, jax.random.key(0), supplement=True)
+    monkeypatch.setattr(wiring, "synthesized", lambda *_: made)
+    inputs = wiring.make_inputs(MODEL, INPUTS, "auto", jax.random.key(0), supplement=True)
     np.testing.assert_array_equal(inputs.all, np.concatenate([made, INPUTS]))
-    repair = wiring.make_repair(MODEL, inputs, True)
+    repair = wiring.make_repair(MODEL, inputs, "batch_norm_delta")
     assert repair.inputs is inputs.all, "or the objective would look at them once more"
     params = apply_masks(MODEL.params, REPORT.masks)
     _, _, buffers = repair.fit(params, MODEL.buffers)
@@ -155,7 +156,9 @@ def test_own_space_objective_and_evolver():
 
 @pytest.mark.parametrize("limit", [{"generations": 3}, {"evaluations": 17}, {"seconds": 1e-6}])
 def test_budgets_hold(limit):
-    report = jp.prune(MODEL, sparsity=SPARSITY, inputs=INPUTS, population=4, **limit)
+    report = jp.prune(
+        MODEL, sparsity=SPARSITY, inputs=INPUTS, space="offsets", population=4, **limit
+    )
     expected = {"generations": 3, "evaluations": 3, "seconds": 0}[next(iter(limit))]
     assert report.generations == expected
     assert report.evaluations == 4 + 4 * expected
@@ -167,7 +170,7 @@ def test_budgets_hold(limit):
         ({"sparsity": 70}, r"Did you mean 0\.7"),
         ({"sparsity": 0.0}, "fraction"),
         ({"sparsity": 0.999}, "stay alive"),
-        ({"space": "offset"}, "space must be one of offsets"),
+        ({"space": "offset"}, "space must be one of bases, offsets"),
         ({"objective": "loss"}, "objective must be one of"),
         ({"evolver": "evosax:CMAES_X"}, "CMA_ES"),
         ({"evolver": "paper6"}, "evolver must be one of"),
@@ -316,7 +319,7 @@ def _fails_without_its_smallest(params, inputs):
 
 def test_failures_of_the_first_generation_count_too():
     model = Model.from_fn(_always_fails, {"w": jnp.array([[1.0, 2.0], [3.0, 4.0]])}, (2,))
-    report = jp.prune(model, sparsity=0.5, population=4, evaluations=4)
+    report = jp.prune(model, sparsity=0.5, space="offsets", population=4, evaluations=4)
     assert said(report, "4 evaluations gave NaN") and said(report, "arbitrary")
 
 

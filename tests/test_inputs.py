@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import MODEL
 
-from jgaprune.inputs import gaussian_noise, synthesize
+from jgaprune.inputs import gaussian_noise, synthesize, vary
 from jgaprune.inputs.synthesis import Synthesis
 from jgaprune.model import Model, Preprocessing
 from jgaprune.model.forward import keep_stored
@@ -72,3 +72,21 @@ def test_a_model_without_norms_is_refused_with_what_to_do(key):
 def test_noise_has_the_models_shape(key):
     noise = gaussian_noise(MODEL.spec, key, 400)
     assert noise.shape == (400, 8, 8, 2) and abs(float(noise.std()) - 1) < 0.02
+
+
+@pytest.mark.parametrize("shape", [(12, 5), (12, 8, 8, 3), (12, 9, 4)])
+def test_variations_are_mixtures_of_shifted_inputs(shape, key):
+    inputs = jax.random.uniform(jax.random.key(1), shape)
+    varied, again = vary(key, inputs), vary(key, inputs)
+    assert varied.shape == inputs.shape and varied.dtype == inputs.dtype
+    assert np.array_equal(varied, again) and not np.allclose(varied, inputs)
+    low, high = inputs.min(axis=0).min(), inputs.max(axis=0).max()
+    assert low <= varied.min() and varied.max() <= high
+    channels = tuple(range(len(shape) - 1))
+    np.testing.assert_allclose(varied.mean(channels), inputs.mean(channels), atol=0.12)
+
+
+def test_every_input_is_varied_by_itself(key):
+    same = jnp.tile(jax.random.uniform(jax.random.key(2), (1, 16, 16, 1)), (24, 1, 1, 1))
+    varied = np.asarray(vary(key, same))
+    assert len(np.unique(varied.reshape(24, -1).round(4), axis=0)) > 20

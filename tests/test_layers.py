@@ -25,7 +25,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ONLY_IN = {
     "evosax": {"evolvers"},
     "orbax": {"checkpoint"},
-    "optax": {"inputs"},
+    "optax": {"inputs", "saliency"},
     "matplotlib": {"report"},
     "click": {"cli"},
     "rich": {"cli"},

@@ -15,6 +15,7 @@ from jgaprune.driver.wiring import Inputs, make_repair
 SPACE = SPACES["offsets"].space
 MASKS = SPACE.decode(SPACE.sample(jax.random.key(3)))
 CALL = {"sparsity": SPARSITY, "inputs": INPUTS, "supplement": False, "population": 8}
+CALL |= {"space": "offsets"}
 MADE = inputs_for(MODEL, 12, seed=9)
 BOTH = Inputs(jnp.concatenate([MADE, INPUTS]), len(MADE), "given and synthesised")
 
@@ -28,8 +29,9 @@ def plan(population=8, evolver="genetic") -> Plan:
     return plan_search(MODEL, choices, sparsity=SPARSITY, population=population, initial=population)
 
 
-def screen(objective="output_distance", labels=None, repair=True, fraction=1 / 4):
-    return make_screen(MODEL, jp.Racing(fraction), plan(), objective, BOTH, labels, repair)
+def screen(objective="output_distance", labels=None, repair="batch_norm_delta", fraction=1 / 4):
+    key = jax.random.key(2)
+    return make_screen(MODEL, jp.Racing(fraction), plan(), objective, BOTH, labels, repair, key)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,7 @@ def test_a_look_is_the_runs_objective_and_repair_on_its_inputs(key):
     looked = screen().objective(key, MASKS)
     assert float(looked.fitness) == pytest.approx(float(expected(key, MASKS).fitness), rel=1e-5)
     raw = jp.objectives.output_distance(MODEL, inputs=repair.inputs)
-    looked = screen(repair=False).objective(key, MASKS)
+    looked = screen(repair="none").objective(key, MASKS)
     assert float(looked.fitness) == pytest.approx(float(raw(key, MASKS).fitness), rel=1e-5)
 
 
@@ -111,10 +113,10 @@ def test_a_look_keeps_every_input_with_its_label(key):
     assert float(looked.fitness) == pytest.approx(float(expected.fitness), rel=1e-5)
 
 
-@pytest.mark.parametrize("repair", [True, False])
+@pytest.mark.parametrize("repair", ["batch_norm_delta", "none"])
 def test_the_cost_of_a_look_is_its_share_of_the_arithmetic(key, repair):
     used = make_repair(MODEL, BOTH, repair)
-    inputs = None if repair else BOTH.all
+    inputs = BOTH.all if repair == "none" else None
     full = jp.objectives.output_distance(MODEL, inputs=inputs, repair=used)
     one = screen(repair=repair, fraction=0.3)
     flops = [count_flops(objective, key, MASKS) for objective in (one.objective, full)]
@@ -124,7 +126,14 @@ def test_the_cost_of_a_look_is_its_share_of_the_arithmetic(key, repair):
 def test_survivors_are_a_share_of_the_children_and_not_of_generation_0():
     evolver = jp.evolvers.genetic(SPACE, population=4)
     made = make_screen(
-        MODEL, True, plan(population=8, evolver=evolver), "output_distance", BOTH, None, True
+        MODEL,
+        True,
+        plan(population=8, evolver=evolver),
+        "output_distance",
+        BOTH,
+        None,
+        "batch_norm_delta",
+        jax.random.key(2),
     )
     assert made.survivors == 1
 

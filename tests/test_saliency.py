@@ -1,10 +1,22 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import LAYOUT, MODEL, SALIENCIES, count
+from helpers import (
+    LAYOUT,
+    MODEL,
+    OTHER_SALIENCIES,
+    REPAIR,
+    SALIENCIES,
+    count,
+    trees_equal,
+)
+from jax.tree_util import Partial
 
 from jgaprune import saliency
 from jgaprune.masks import Layout, join, kept_for
+from jgaprune.model import Model
+from jgaprune.repair import reconstruct
 from jgaprune.saliency.density import erk_densities
 
 
@@ -76,3 +88,122 @@ def test_too_few_weights_for_the_layers_is_explained():
     scores = {name: jnp.ones((3, 3)) for name in "abc"}
     with pytest.raises(ValueError, match="3 layers need"):
         saliency.one_shot(scores, layout, 0.95)
+
+
+@pytest.mark.parametrize("sparsity", [0.5, 0.9])
+@pytest.mark.parametrize("score", OTHER_SALIENCIES.values(), ids=OTHER_SALIENCIES.keys())
+def test_scores_with_another_order_are_finite_and_have_the_exact_budget(score, sparsity):
+    scores = score(sparsity)
+    for leaf in scores.values():
+        assert np.isfinite(leaf).all() and (np.asarray(leaf) >= 0).all()
+    masks = saliency.one_shot(scores, LAYOUT, sparsity)
+    assert count(masks) == kept_for(sparsity, LAYOUT.num_weights)
+    assert all(mask.any() for mask in masks.values())
+
+
+def _two_layers(params, inputs):
+    return jax.nn.relu(inputs @ params["a"]) @ params["b"]
+
+
+def _two_layer_model():
+    keys = jax.random.split(jax.random.key(4), 2)
+    params = {"a": jax.random.normal(keys[0], (7, 9)), "b": jax.random.normal(keys[1], (9, 4))}
+    return Model.from_fn(_two_layers, params, (7,))
+
+
+def _rows_by_numpy(model, inputs):
+    """What enters each layer."""
+    hidden = np.maximum(np.asarray(inputs, np.float64) @ np.asarray(model.params["a"]), 0)
+    return {"a": np.asarray(inputs, np.float64), "b": hidden}
+
+
+def test_wanda_keeps_the_same_share_of_every_output_by_weight_times_input_norm():
+    model = _two_layer_model()
+    inputs = jax.random.normal(jax.random.key(5), (50, 7))
+    masks = saliency.one_shot(saliency.wanda(model, inputs, 0.4), model.layout, 0.4)
+    for name, rows in _rows_by_numpy(model, inputs).items():
+        product = np.abs(model.params[name]) * np.linalg.norm(rows, axis=0)[:, None]
+        kept = np.asarray(masks[name])
+        assert np.ptp(kept.sum(0)) <= 1
+        for output in range(kept.shape[1]):
+            column, stays = product[:, output], kept[:, output]
+            assert column[stays].min() > column[~stays].max()
+
+
+def test_obs_is_the_error_of_removing_one_weight_and_refitting_the_others():
+    model = _two_layer_model()
+    inputs = jax.random.normal(jax.random.key(6), (200, 7))
+    scores = saliency.obs(model, inputs, 0.5, damping=1e-6)
+    rows = _rows_by_numpy(model, inputs)["b"]
+    weights = np.asarray(model.params["b"], np.float64)
+    target = rows @ weights
+    for place, output in ((0, 0), (4, 2), (8, 3)):
+        others = np.delete(rows, place, axis=1)
+        refit = others @ np.linalg.lstsq(others, target[:, output], rcond=None)[0]
+        expected = np.square(refit - target[:, output]).sum() / np.square(target).sum()
+        assert float(scores["b"][place, output]) == pytest.approx(expected, rel=0.02)
+
+
+def test_synflow_in_one_round_is_the_sum_over_paths():
+    model = _two_layer_model()
+    first, second = (np.abs(np.asarray(model.params[name], np.float64)) for name in "ab")
+    scores = saliency.synflow(model, 0.5, rounds=1)
+    np.testing.assert_allclose(scores["a"], first * second.sum(1), rtol=1e-4)
+    np.testing.assert_allclose(scores["b"], second * first.sum(0)[:, None], rtol=1e-4)
+
+
+def test_lookahead_repeats_channels_behind_a_flatten():
+    params = {"conv": jnp.ones((1, 1, 1, 2)) * jnp.array([1.0, 3.0]), "head": jnp.ones((4, 1))}
+    layout = Layout(("conv", "head"), ((1, 1, 1, 2), (4, 1)))
+    scores = saliency.lookahead(params, layout, 0.5)
+    assert scores["head"].ravel().tolist() == [1.0, 9.0, 1.0, 9.0]
+    assert scores["conv"].ravel().tolist() == [2.0, 18.0]
+
+
+def test_gradual_pruning_without_refitting_is_magnitude():
+    masks = saliency.one_shot(saliency.gradual(MODEL, REPAIR, 0.7, rounds=5), LAYOUT, 0.7)
+    expected = saliency.one_shot(saliency.magnitude(MODEL.params, LAYOUT, 0.7), LAYOUT, 0.7)
+    assert trees_equal(masks, expected)
+
+
+def _one_layer(params, inputs):
+    return inputs @ params["w"]
+
+
+def test_gradual_pruning_sees_that_a_refitted_twin_has_become_worth_more():
+    """Two inputs are twins and share their weight: at once, both would go before the others."""
+    params = {"w": jnp.array([[0.5], [0.5], [0.6], [0.7]])}
+    model = Model.from_fn(_one_layer, params, (4,))
+    inputs = jax.random.normal(jax.random.key(9), (400, 4))
+    inputs = inputs.at[:, 1].set(inputs[:, 0])
+    refit = reconstruct(model, inputs, ridge=1e-4)
+    at_once = saliency.one_shot(saliency.magnitude(params, model.layout, 0.5), model.layout, 0.5)
+    assert at_once["w"].ravel().tolist() == [False, False, True, True]
+    scores = saliency.gradual(model, refit, 0.5, rounds=2)
+    kept = saliency.one_shot(scores, model.layout, 0.5)["w"].ravel()
+    assert kept.tolist() in ([True, False, False, True], [False, True, False, True])
+
+
+def _far_from(target, params, inputs):
+    return jnp.square(inputs @ params["w"] - inputs @ target).mean()
+
+
+def test_straight_through_finds_a_planted_mask():
+    """The target uses the half of the weights that magnitude would remove."""
+    key = jax.random.key(7)
+    weights = jax.random.normal(key, (20, 10))
+    layout = Layout(("w",), ((20, 10),))
+    small = np.abs(weights) < np.median(np.abs(weights))
+    inputs = jax.random.normal(jax.random.key(8), (256, 20))
+    scores = saliency.straight_through(
+        Partial(_far_from, jnp.where(small, weights, 0.0)),
+        {"w": weights},
+        saliency.magnitude({"w": weights}, layout, 0.5),
+        layout,
+        0.5,
+        inputs,
+        key,
+        settings=saliency.Training(steps=300, batch=64, learning_rate=0.1),
+    )
+    found = np.asarray(saliency.one_shot(scores, layout, 0.5)["w"])
+    assert (found == small).mean() > 0.9

@@ -2,7 +2,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import BUDGET, LAYOUT, MODEL, SALIENCIES, SPACES, SPARSITY, count, trees_equal
+from helpers import (
+    BUDGET,
+    LAYOUT,
+    MODEL,
+    OTHER_SALIENCIES,
+    SALIENCIES,
+    SPACES,
+    SPARSITY,
+    base,
+    count,
+    trees_equal,
+)
 
 from jgaprune import saliency, spaces
 from jgaprune.masks import Layout, count_bits, join, pack
@@ -90,12 +101,41 @@ def test_vmap_and_jit_give_what_one_genome_gives(case, key):
         assert trees_equal(jax.tree.map(lambda leaf, i=index: leaf[i], together), alone)
 
 
-@pytest.mark.parametrize("name", ["offsets", "offsets_per_channel", "weights"])
+@pytest.mark.parametrize("name", ["bases", "offsets", "offsets_per_channel", "weights"])
 @pytest.mark.parametrize("score", SALIENCIES.values(), ids=SALIENCIES.keys())
 def test_every_one_shot_mask_can_seed_exactly(name, score):
     masks = saliency.one_shot(score(MODEL.params, LAYOUT, SPARSITY), LAYOUT, SPARSITY)
     space = SPACES[name].space
     assert trees_equal(space.decode(space.encode(masks)), masks)
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_every_base_has_a_genome_for_its_own_mask(index):
+    saliencies = [base(), *(OTHER_SALIENCIES[name](SPARSITY) for name in ("lookahead", "wanda"))]
+    masks = saliency.one_shot(saliencies[index], LAYOUT, SPARSITY)
+    space = SPACES["bases"].space
+    assert trees_equal(space.decode(space.encode(masks)), masks)
+
+
+def test_an_offset_counts_alike_on_every_base():
+    """Near the threshold, one layer's offset multiplies what it keeps by the same factor."""
+    flat = jnp.linspace(1.0, 2.0, 1000)
+    layout = Layout(("a", "b"), ((20, 50), (100, 100)))
+    first = {"a": flat.reshape(20, 50), "b": jnp.tile(flat, 10).reshape(100, 100)}
+    second = {name: scores**3 for name, scores in first.items()}
+    space = spaces.bases([first, second], layout, 0.8)
+    kept = [int(space.decode(jnp.array([0.3, 0.0, pick, pick]))["a"].sum()) for pick in (0.5, 1.5)]
+    assert kept[0] == kept[1] == pytest.approx(200 * np.exp(0.3), rel=0.1)
+
+
+def test_crossing_bases_takes_each_layer_whole_from_a_parent(key):
+    space = SPACES["bases"].space
+    layers = len(LAYOUT.names)
+    first, second = jnp.full(2 * layers, 0.2), jnp.full(2 * layers, 1.7)
+    child = space.cross(key, first, second)
+    for layer in range(layers):
+        pair = (float(child[layer]), float(child[layers + layer]))
+        assert pair in [(float(one[0]), float(one[0])) for one in (first, second)]
 
 
 def test_packed_crossover_takes_agreed_weights_from_both(key):

@@ -1,15 +1,27 @@
 """Nothing public is missing from the tables that every law runs over."""
 
-from helpers import EVOLVERS, OBJECTIVES, SALIENCIES, SPACES
+from helpers import (
+    EVOLVERS,
+    INPUTS,
+    MODEL,
+    OBJECTIVES,
+    OTHER_SALIENCIES,
+    RECONSTRUCT,
+    SALIENCIES,
+    SPACES,
+    SPARSITY,
+)
 
 from jgaprune import driver, evolvers, objectives, saliency, spaces
-from jgaprune.driver import choices
+from jgaprune.driver.baselines import one_shot_scores
 
 
 def test_every_saliency_has_a_row():
-    helpers_of_saliencies = {"minimum_per_layer", "one_shot", "protect"}
-    assert set(SALIENCIES) == set(saliency.__all__) - helpers_of_saliencies
-    assert set(choices.SALIENCIES) == set(SALIENCIES)
+    helpers_of_saliencies = {"Training", "minimum_per_layer", "one_shot", "protect"}
+    rows = set(SALIENCIES) | set(OTHER_SALIENCIES)
+    assert rows == set(saliency.__all__) - helpers_of_saliencies
+    scores = one_shot_scores(MODEL, SPARSITY, INPUTS, RECONSTRUCT)
+    assert set(scores) == rows - {"straight_through"}
 
 
 def test_every_space_has_a_row():

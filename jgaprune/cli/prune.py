@@ -83,7 +83,7 @@ class _Data(NamedTuple):
 )
 @click.option(
     "--space",
-    default="offsets",
+    default="bases",
     show_default=True,
     help=f"What evolution changes. One of {', '.join(driver.SPACES)}.",
 )
@@ -111,11 +111,14 @@ class _Data(NamedTuple):
     help="Same seed, same machine: same masks.",
 )
 @click.option(
-    "--repair/--no-repair",
-    default=True,
+    "--repair",
+    type=click.Choice(driver.REPAIRS),
+    default="auto",
     show_default=True,
-    help="Correct the batch-norm layers after pruning, without labels.",
+    help="What is done to what is left, without labels: refit weights and batch-norm layers, "
+    "correct the batch-norm layers, or nothing.",
 )
+@click.option("--no-repair", "repair", flag_value="none", help="The same as --repair none.")
 @normalisation_options
 @click.option("--out", required=True, metavar="DIR", help="Folder to make for the result.")
 @click.option(
@@ -147,7 +150,7 @@ def prune(
     chunk: Any,
     strategy: str,
     seed: int,
-    repair: bool,
+    repair: str,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     out: str,

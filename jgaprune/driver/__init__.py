@@ -1,8 +1,8 @@
 """`prune()`: from a model and a sparsity to a report, with every default wired."""
 
-from jgaprune.driver.choices import EVOLVERS, OBJECTIVES, SPACES
+from jgaprune.driver.choices import EVOLVERS, OBJECTIVES, REPAIRS, SPACES
 from jgaprune.driver.progress import Progress
 from jgaprune.driver.prune import prune
 from jgaprune.driver.racing import Racing
 
-__all__ = ["EVOLVERS", "OBJECTIVES", "SPACES", "Progress", "Racing", "prune"]
+__all__ = ["EVOLVERS", "OBJECTIVES", "REPAIRS", "SPACES", "Progress", "Racing", "prune"]

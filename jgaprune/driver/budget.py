@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 DEFAULT_EVALUATIONS = 1000
+DEFAULT_REFITTED = 120
+"""Where each evaluation refits the weights, which takes about ten times as long."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,10 @@ class Budget:
     generations: int | None = None
     seconds: float | None = None
 
-    def resolved(self) -> "Budget":
+    def resolved(self, default: int = DEFAULT_EVALUATIONS) -> "Budget":
         """The same, with the default number of evaluations if nothing is limited."""
         if (self.evaluations, self.generations, self.seconds) == (None, None, None):
-            return Budget(evaluations=DEFAULT_EVALUATIONS)
+            return Budget(evaluations=default)
         return self
 
     def faults(self) -> list[str]:

@@ -8,6 +8,7 @@ from jgaprune.driver.budget import Budget
 from jgaprune.driver.choices import (
     EVOLVERS,
     OBJECTIVES,
+    REPAIRS,
     SPACES,
     initial_population,
     unknown_name,
@@ -46,6 +47,7 @@ def check_call(
         unknown_name("space", space, SPACES),
         unknown_name("objective", objective, OBJECTIVES),
         unknown_name("evolver", evolver, EVOLVERS),
+        unknown_name("repair", repair, REPAIRS),
         _sparsity_fault(sparsity, model),
         None if inputs is None else _inputs_fault("inputs", inputs, model),
         *_labels_faults(labels, inputs, objective, model),
@@ -107,7 +109,7 @@ def _racing_faults(racing: object, objective: object, evolver: object, repair: o
     if not isinstance(racing, bool | Racing):
         return [f"racing must be True, False or a Racing, got {racing!r}"]
     faults = racing.faults() if isinstance(racing, Racing) else []
-    owns = {"an objective": isinstance(objective, str), "a repair": isinstance(repair, bool)}
+    owns = {"an objective": isinstance(objective, str), "a repair": isinstance(repair, str)}
     faults += [
         f"racing looks at children on some of the inputs, to which {what} of your own cannot be "
         "restricted; build a Screen of it yourself and pass build_search(..., screen=...)"

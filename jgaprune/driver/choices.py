@@ -21,15 +21,11 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
 }
 EVOLVERS = ("genetic", "paper1", "paper2", "paper3", "paper4", "paper5", "evosax:NAME")
 _IN_UNIT = ("accuracy", "agreement", "total_variation")
-SALIENCIES = {
-    "magnitude": saliency.magnitude,
-    "uniform_magnitude": saliency.uniform_magnitude,
-    "lamp": saliency.lamp,
-    "erk": saliency.erk,
-}
-"""The one-shot baselines, which are also the seeds of generation 0."""
+REPAIRS = ("auto", "reconstruct", "batch_norm_delta", "none")
 
 _DEFAULT_POPULATION = 16
+_FEWEST_BY_DEFAULT = 8
+_GENERATIONS_BY_DEFAULT = 30
 
 
 def _on_magnitude(
@@ -41,15 +37,39 @@ def _on_magnitude(
     return build(basis, layout, sparsity)
 
 
+def _bases(scores: dict[str, Scores], model: Model, sparsity: float) -> MaskSpace:
+    layout = model.layout
+    num_kept = kept_for(sparsity, layout.num_weights)
+    chosen = [scores[name] for name in _BASES if name in scores]
+    return spaces.bases(
+        [saliency.protect(one, layout, num_kept) for one in chosen], layout, sparsity
+    )
+
+
+def _one_base(model: Model, sparsity: float) -> MaskSpace:
+    basis = saliency.magnitude(model.params, model.layout, sparsity)
+    return _bases({"magnitude": basis}, model, sparsity)
+
+
+_BASES = ("gradual", "magnitude", "lookahead", "synflow", "wanda", "obs")
+"""Saliencies that order the weights of a layer in another way than the others."""
 SPACES: dict[str, Callable[[Model, float], MaskSpace]] = {
+    "bases": _one_base,
     "offsets": partial(_on_magnitude, spaces.offsets),
     "weights": partial(_on_magnitude, spaces.weights),
     "scores": spaces.scores,
 }
 
 
-def choose_space(space: str | MaskSpace, model: Model, sparsity: float) -> MaskSpace:
-    """A space by name, on the magnitude of the model's weights."""
+def choose_space(
+    space: str | MaskSpace,
+    model: Model,
+    sparsity: float,
+    scores: dict[str, Scores] | None = None,
+) -> MaskSpace:
+    """A space by name, on the magnitude of the model's weights or on all scores there are."""
+    if space == "bases" and scores:
+        return _bases(scores, model, sparsity)
     return SPACES[space](model, sparsity) if isinstance(space, str) else space
 
 
@@ -111,7 +131,10 @@ def initial_population(
         return population
     if isinstance(evolver, str) and evolver.startswith("paper"):
         return evolvers.initial_population(_schedule(model))
-    return min(_DEFAULT_POPULATION, max(2, evaluations or _DEFAULT_POPULATION))
+    if evaluations is None:
+        return _DEFAULT_POPULATION
+    wanted = max(_FEWEST_BY_DEFAULT, evaluations // _GENERATIONS_BY_DEFAULT)
+    return max(2, min(_DEFAULT_POPULATION, wanted, evaluations))
 
 
 def _schedule(model: Model) -> evolvers.Schedule:

@@ -6,8 +6,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jgaprune import saliency
-from jgaprune.driver.choices import SALIENCIES
 from jgaprune.masks import apply_masks
 from jgaprune.model import Model
 from jgaprune.report import Baseline, Measure, accuracy
@@ -67,15 +65,6 @@ class Judge(NamedTuple):
         if self.data is None:
             return None
         return accuracy(self.model, params, buffers, *self.data)
-
-
-def one_shot_masks(model: Model, sparsity: float) -> dict[str, Masks]:
-    """The masks of every one-shot baseline, by name."""
-    layout = model.layout
-    return {
-        name: saliency.one_shot(score(model.params, layout, sparsity), layout, sparsity)
-        for name, score in SALIENCIES.items()
-    }
 
 
 def measure_baselines(judge: Judge, masks: dict[str, Masks]) -> dict[str, Baseline]:

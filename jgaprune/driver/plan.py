@@ -8,7 +8,7 @@ from jgaprune.driver.choices import choose_evolver, choose_space
 from jgaprune.engine import as_pytree
 from jgaprune.masks import count_kept, kept_for
 from jgaprune.model import Model
-from jgaprune.types import Evolver, MaskSpace, Objective
+from jgaprune.types import Evolver, MaskSpace, Objective, Scores
 
 
 class Choices(NamedTuple):
@@ -42,8 +42,9 @@ def plan_search(
     sparsity: float,
     population: int | None,
     initial: int,
+    scores: dict[str, Scores] | None = None,
 ) -> Plan:
-    """Builds what evolves, before anything costly is computed.
+    """Builds what evolves.
 
     Args:
       model: the dense network.
@@ -51,12 +52,13 @@ def plan_search(
       sparsity: fraction to remove.
       population: that the caller asked for.
       initial: size of generation 0.
+      scores: saliencies by name, for spaces that are built on several.
 
     Raises:
       ValueError: the space is for another model or sparsity, or the evolver refuses the space
         or the population.
     """
-    space = choose_space(choices.space, model, sparsity)
+    space = choose_space(choices.space, model, sparsity, scores)
     if not isinstance(choices.space, str):
         _check_space(space, model, sparsity)
     _, objective_name, evolver_name = choices.names()

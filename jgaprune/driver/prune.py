@@ -1,27 +1,28 @@
 """`prune()`: the whole way from a model to a report."""
 
-import math
+from functools import partial
 
 import jax
 import numpy as np
 
-from jgaprune.driver.budget import Budget
+from jgaprune.driver.baselines import magnitude_scores, one_shot_masks, one_shot_scores
+from jgaprune.driver.budget import DEFAULT_EVALUATIONS, DEFAULT_REFITTED, Budget
 from jgaprune.driver.check import check_call
 from jgaprune.driver.choices import initial_population
-from jgaprune.driver.loop import Progression, run_search
+from jgaprune.driver.loop import run_search
 from jgaprune.driver.measure import (
     EvaluationData,
-    Judge,
     measure_baselines,
-    one_shot_masks,
-    repaired,
 )
+from jgaprune.driver.outcome import accuracy_of, make_report
 from jgaprune.driver.plan import Choices, plan_search
 from jgaprune.driver.progress import OnRecord, Progress, ignore
 from jgaprune.driver.racing import Racing, describe_racing, make_screen
 from jgaprune.driver.stopwatch import Stopwatch
 from jgaprune.driver.wiring import (
     build_ready,
+    choose_repair,
+    inputs_to_score,
     make_inputs,
     make_judge,
     make_repair,
@@ -30,8 +31,8 @@ from jgaprune.driver.wiring import (
 )
 from jgaprune.engine import Strategy
 from jgaprune.model import Model
-from jgaprune.report import Baseline, Report
-from jgaprune.types import Array, Evolver, Genome, Key, Masks, MaskSpace, Objective, Repair
+from jgaprune.report import Report
+from jgaprune.types import Array, Evolver, Key, MaskSpace, Objective, Repair
 
 
 def prune(
@@ -41,10 +42,10 @@ def prune(
     inputs: Array | np.ndarray | None = None,
     supplement: bool = True,
     labels: Array | np.ndarray | None = None,
-    space: str | MaskSpace = "offsets",
+    space: str | MaskSpace = "bases",
     objective: str | Objective = "output_distance",
     evolver: str | Evolver = "genetic",
-    repair: bool | Repair = True,
+    repair: bool | str | Repair = "auto",
     racing: bool | Racing = False,
     seeds: bool = True,
     evaluations: int | None = None,
@@ -70,12 +71,15 @@ def prune(
         unlike the training data. The repair then works on the synthesised ones alone.
       labels: `int [N]`, for the objectives "accuracy" and "cross_entropy" only: the paper's
         setting.
-      space: "offsets", "weights", "scores", or a `MaskSpace`.
+      space: "bases", "offsets", "weights", "scores", or a `MaskSpace`.
       objective: "output_distance", "total_variation", "logit_cosine", "logit_mse", "kl",
         "agreement", "accuracy", "cross_entropy", or an `Objective`.
       evolver: "genetic", "paper1" to "paper5", "evosax:NAME", or an `Evolver`.
-      repair: whether the batch-norm statistics are corrected, in every evaluation and in the
-        result; or a `Repair`.
+      repair: what is done to what is left, in every evaluation and in the result. "reconstruct"
+        refits kept weights, biases and batch-norm statistics, layer by layer;
+        "batch_norm_delta" corrects the statistics; or "none", or a `Repair`. "auto" (or True)
+        reconstructs in the space "bases", where inputs are given or synthesised, and corrects
+        statistics elsewhere.
       racing: whether children are looked at on an eighth of the inputs, and only the best quarter
         of them evaluated in full; or a `Racing` with other shares. A look counts as that share
         of an evaluation. Not with an objective or a repair of your own, nor with "paper1" to
@@ -83,11 +87,13 @@ def prune(
       seeds: whether the one-shot masks are put into generation 0, so that the result is never
         worse than the best of them where the space can express them; "paper1" to "paper5" are
         never seeded.
-      evaluations: budget in candidates, generation 0 included; 1000 by default.
+      evaluations: budget in candidates, generation 0 included; by default 120 where each is
+        reconstructed, else 1000.
       generations: budget in generations.
       seconds: budget in seconds of search.
-      population: candidates per generation; 16 by default, the paper's schedule for its
-        evolvers; the size of generation 0 for an evolver of your own.
+      population: candidates per generation; by default 16, or less for a budget below 480
+        evaluations; the paper's schedule for its evolvers; the size of generation 0 for an
+        evolver of your own.
       key: a whole number or a PRNG key; same key, same machine and strategy, same masks.
       chunk: candidates per batched pass; "auto" leaves it to the strategy.
       strategy: how the population is evaluated: a `Strategy`, or the name of its form; "auto" is
@@ -105,7 +111,8 @@ def prune(
         and the report says so.
     """
     watch, tell = Stopwatch(), on_record or ignore
-    budget = Budget(evaluations, generations, seconds).resolved()
+    repair = {True: "auto", False: "none"}[repair] if isinstance(repair, bool) else repair
+    budget = Budget(evaluations, generations, seconds)
     check_call(
         model,
         sparsity=sparsity,
@@ -119,36 +126,42 @@ def prune(
         population=population,
         chunk=chunk,
         strategy=strategy,
-        budget=budget,
+        budget=budget.resolved(),
         evaluation_data=evaluation_data,
     )
     choices = Choices(space, objective, evolver).as_pytrees()
     keys = split_key(key)
-    plan = plan_search(
-        model,
-        choices,
-        sparsity=sparsity,
-        population=population,
-        initial=initial_population(evolver, population, budget.evaluations, model),
-    )
+    build_plan = partial(plan_search, model, choices, sparsity=sparsity, population=population)
+    build_plan(initial=initial_population(evolver, population, evaluations, model))  # its errors
 
     tell(Progress("inputs"))
     chosen = make_inputs(
         model, inputs, repair, keys.inputs, supplement=supplement and labels is None
     )
-    used_repair = make_repair(model, chosen, repair)
+    repair = choose_repair(repair, choices, chosen.origin)
+    variation = None if labels is not None else jax.random.fold_in(keys.inputs, 1)
+    used_repair = make_repair(model, chosen, repair, variation)
+    shown = inputs_to_score(chosen, repair, used_repair)
     judge = make_judge(
-        model, choices.objective, chosen.all, labels, used_repair, keys.scores, evaluation_data
+        model, choices.objective, shown, labels, used_repair, keys.scores, evaluation_data
     )
-    screen = make_screen(model, racing, plan, objective, chosen, labels, repair)
     watch.lap("inputs")
 
     tell(Progress("baselines"))
-    one_shot = one_shot_masks(model, sparsity)
+    refits = used_repair if repair == "reconstruct" else None
+    if space == "bases":
+        scores = one_shot_scores(model, sparsity, chosen.all[: chosen.num_for_repair], refits)
+    else:
+        scores = magnitude_scores(model.params, model.layout, sparsity)
+    one_shot = one_shot_masks(scores, model.layout, sparsity)
     baselines = measure_baselines(judge, one_shot)
     watch.lap("baselines")
 
     tell(Progress("compile"))
+    budget = budget.resolved(DEFAULT_EVALUATIONS if refits is None else DEFAULT_REFITTED)
+    initial = initial_population(evolver, population, budget.evaluations, model)
+    plan = build_plan(initial=initial, scores=scores)
+    screen = make_screen(model, racing, plan, objective, chosen, labels, repair, keys.inputs)
     seeded = seeds and not choices.names()[-1].startswith("paper")
     ready = build_ready(
         plan,
@@ -165,7 +178,7 @@ def prune(
     )
     watch.lap("compile")
 
-    done = run_search(ready.search, keys.search, budget, _accuracy_of(judge, plan.space), tell)
+    done = run_search(ready.search, keys.search, budget, accuracy_of(judge, plan.space), tell)
     settings = {
         "sparsity": sparsity,
         "inputs": chosen.origin,
@@ -183,67 +196,4 @@ def prune(
         "chunk": ready.strategy.chunk,
     }
     warnings = chosen.warnings + ready.warnings
-    return _report(judge, sparsity, plan.space, done, baselines, settings, warnings, watch)
-
-
-def _disappointments(best: float, baselines: dict[str, Baseline]) -> tuple[str, ...]:
-    """Warnings where the search was of no use."""
-    if not math.isfinite(best):
-        return ("No candidate had a finite fitness: the masks are arbitrary.",)
-    rounding = 1e-4 * abs(best)
-    unbeaten = [
-        name
-        for name, one in baselines.items()
-        if one.repaired.fitness is not None and one.repaired.fitness <= best + rounding
-    ]
-    if not unbeaten:
-        return ()
-    return (
-        f"The search found nothing better than the one-shot masks of {' and '.join(unbeaten)} "
-        "with the same repair. Give it a larger budget.",
-    )
-
-
-def _accuracy_of(judge: Judge, space: MaskSpace):
-    return lambda genome: judge.accuracy(_decode(space, genome))
-
-
-@jax.jit
-def _decode(space: MaskSpace, genome: Genome) -> Masks:
-    return space.decode(genome)
-
-
-def _report(
-    judge: Judge,
-    sparsity: float,
-    space: MaskSpace,
-    done: Progression,
-    baselines: dict[str, Baseline],
-    settings: dict[str, object],
-    warnings: tuple[str, ...],
-    watch: Stopwatch,
-) -> Report:
-    masks = _decode(space, done.genome)
-    params, buffers = repaired(judge.model, judge.repair, masks)
-    dense, pruned = judge.dense_accuracy(), judge.accuracy(masks)
-    if done.failures:
-        warnings += (f"{done.failures} evaluations gave NaN and counted as the worst.",)
-    warnings += _disappointments(done.history.best[-1], baselines)
-    return Report(
-        model=judge.model,
-        params=params,
-        buffers=buffers,
-        masks=masks,
-        target_sparsity=sparsity,
-        objective=str(settings["objective"]),
-        fitness={"start": done.start, "best": done.history.best[-1]},
-        baselines=baselines,
-        accuracy=None if dense is None or pruned is None else {"dense": dense, "pruned": pruned},
-        history=done.history,
-        evaluations=done.evaluations,
-        generations=done.generation,
-        seconds={**watch.seconds, "search": done.seconds, "total": watch.total()},
-        settings=settings,
-        interrupted=done.interrupted,
-        warnings=warnings,
-    )
+    return make_report(judge, sparsity, plan.space, done, baselines, settings, warnings, watch)

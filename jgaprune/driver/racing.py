@@ -8,10 +8,10 @@ import numpy as np
 
 from jgaprune.driver.choices import choose_objective
 from jgaprune.driver.plan import Plan
-from jgaprune.driver.wiring import Inputs, make_repair
+from jgaprune.driver.wiring import Inputs, inputs_to_score, make_repair
 from jgaprune.engine import Screen
 from jgaprune.model import Model
-from jgaprune.types import Array, Objective, Repair
+from jgaprune.types import Array, Key, Objective, Repair
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def make_screen(
     objective: str | Objective,
     inputs: Inputs,
     labels: Array | np.ndarray | None,
-    repair: bool | Repair,
+    repair: str | Repair,
+    key: Key,
 ) -> Screen | None:
     """The screen of a run; None where nothing races.
 
@@ -61,16 +62,18 @@ def make_screen(
       objective: by name.
       inputs: of the run, `[N, ...]`.
       labels: `int [N]`, for the objectives that need them.
-      repair: whether the run repairs.
+      repair: of the run, by name.
+      key: as in `make_repair`.
     """
     if racing is False:
         return None
     racing = Racing() if racing is True else racing
     seen, indices = look(inputs, racing.look_fraction)
     targets = None if labels is None else jnp.asarray(labels)[indices]
-    used_repair = make_repair(model, seen, repair)
+    used_repair = make_repair(model, seen, repair, None if targets is not None else key)
+    shown = inputs_to_score(seen, repair, used_repair)
     return Screen(
-        choose_objective(objective, model, seen.all, targets, used_repair),
+        choose_objective(objective, model, shown, targets, used_repair),
         survivors=_num_survivors(racing, _num_children(plan)),
         cost=len(indices) / len(inputs.all),
     )

@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.driver.choices import choose_objective
+from jgaprune.driver.kept_inputs import synthesized
 from jgaprune.driver.measure import EvaluationData, Judge
-from jgaprune.driver.plan import Plan
+from jgaprune.driver.plan import Choices, Plan
 from jgaprune.driver.strategy import choose_strategy
 from jgaprune.engine import Screen, Search, Strategy, as_pytree, build_search
-from jgaprune.inputs import gaussian_noise, synthesize
+from jgaprune.inputs import gaussian_noise, vary
 from jgaprune.model import Model
-from jgaprune.repair import batch_norm_delta
+from jgaprune.repair import batch_norm_delta, reconstruct
+from jgaprune.report import LABELLED_OBJECTIVES
 from jgaprune.types import Array, Genomes, Key, Masks, MaskSpace, Objective, Repair
 
 NUM_INPUTS = 512
@@ -69,7 +71,7 @@ class Inputs(NamedTuple):
 def make_inputs(
     model: Model,
     given: Array | np.ndarray | None,
-    repair: bool | Repair,
+    repair: str | Repair,
     key: Key,
     *,
     supplement: bool,
@@ -79,11 +81,11 @@ def make_inputs(
     Synthesised ones match the statistics that are stored, so the repair works on them alone: on
     given ones that are unlike the training data it does worse.
     """
-    if given is None and not isinstance(repair, bool):
+    if given is None and not isinstance(repair, str):
         return Inputs(repair.inputs, len(repair.inputs), "those of the repair")
     shown = None if given is None else jnp.asarray(given, jnp.float32)
     if model.observe and model.spec.norms and (shown is None or supplement):
-        made = synthesize(model, key, num_made(0 if shown is None else len(shown)))
+        made = synthesized(model, key, num_made(0 if shown is None else len(shown)))
         if shown is None:
             return Inputs(made, len(made), "synthesised")
         return Inputs(jnp.concatenate([made, shown]), len(made), "given and synthesised")
@@ -106,22 +108,55 @@ def num_made(num_given: int) -> int:
     return max(_FEWEST_MADE, NUM_INPUTS - num_given)
 
 
-def make_repair(model: Model, inputs: Inputs, repair: bool | Repair) -> Repair | None:
-    """The batch-norm delta, none, or the caller's own."""
-    if not isinstance(repair, bool):
+def choose_repair(repair: str | Repair, choices: Choices, origin: str) -> str | Repair:
+    """What "auto" stands for.
+
+    Weights are refitted where the space has seeds that were made so, and where inputs are of use
+    for it. The paper's own setting, and what is evaluated by the thousand, is left with the
+    statistics.
+    """
+    if repair != "auto":
+        return repair
+    space, objective, evolver = choices.names()
+    refits = space == "bases" and origin != "noise" and objective not in LABELLED_OBJECTIVES
+    return "reconstruct" if refits and not evolver.startswith("paper") else "batch_norm_delta"
+
+
+def make_repair(
+    model: Model, inputs: Inputs, repair: str | Repair, key: Key | None = None
+) -> Repair | None:
+    """The repair by name, none, or the caller's own.
+
+    Args:
+      model: the dense network.
+      inputs: of the run.
+      repair: its name, or the repair.
+      key: with one, fitness is measured on variations of the inputs where weights are refitted
+        to the inputs themselves.
+    """
+    if not isinstance(repair, str):
         return as_pytree(repair)
-    if not repair:
+    if repair == "none":
         return None
     first, rest = inputs.all[: inputs.num_for_repair], inputs.all[inputs.num_for_repair :]
+    if repair == "reconstruct":
+        shown = inputs.all if key is None else vary(key, inputs.all)
+        return reconstruct(model, first, shown=shown)
     delta = batch_norm_delta(model, first, shown=rest if len(rest) else None)
     return delta._replace(inputs=inputs.all)
 
 
-def repair_name(model: Model, repair: bool | Repair) -> str | None:
+def inputs_to_score(inputs: Inputs, repair: str | Repair, made: Repair | None) -> Array:
+    """What the objective looks at: what a repair of ours shows it, else the run's inputs."""
+    return made.inputs if made is not None and isinstance(repair, str) else inputs.all
+
+
+def repair_name(model: Model, repair: str | Repair) -> str | None:
     """The repair's name for the settings; None where nothing is repaired."""
-    if not isinstance(repair, bool):
+    if not isinstance(repair, str):
         return "custom"
-    return "batch_norm_delta" if repair and model.spec.norms else None
+    without_effect = repair == "batch_norm_delta" and not model.spec.norms
+    return None if repair == "none" or without_effect else repair
 
 
 def make_judge(

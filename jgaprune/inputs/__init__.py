@@ -3,5 +3,6 @@
 from jgaprune.inputs.images import prepare
 from jgaprune.inputs.noise import gaussian_noise
 from jgaprune.inputs.synthesis import Synthesis, synthesize
+from jgaprune.inputs.variation import vary
 
-__all__ = ["Synthesis", "gaussian_noise", "prepare", "synthesize"]
+__all__ = ["Synthesis", "gaussian_noise", "prepare", "synthesize", "vary"]

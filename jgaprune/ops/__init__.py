@@ -2,14 +2,21 @@
 
 from jgaprune.ops.convolution import matmul_convolution
 from jgaprune.ops.hoist import hoisted
+from jgaprune.ops.linear import Product
+from jgaprune.ops.lockstep import Both, Rules, in_lockstep, jgaprune_statistics, see_products
 from jgaprune.ops.masked_product import masked_dot
 from jgaprune.ops.precision import lowered, lowered_rules
 from jgaprune.ops.rewrite import Rule, rewrite
 from jgaprune.ops.rows import make_rows, replace_rows
 
 __all__ = [
+    "Both",
+    "Product",
     "Rule",
+    "Rules",
     "hoisted",
+    "in_lockstep",
+    "jgaprune_statistics",
     "lowered",
     "lowered_rules",
     "make_rows",
@@ -17,4 +24,5 @@ __all__ = [
     "matmul_convolution",
     "replace_rows",
     "rewrite",
+    "see_products",
 ]

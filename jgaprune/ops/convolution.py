@@ -59,15 +59,8 @@ def _over_patches(inputs: Array, kernel: Array, parameters: dict[str, Any]) -> A
     x = inputs.transpose(batch, *spatial, feature)
     out_features, in_features, *taps = layout.rhs_spec
     weights = kernel.transpose(*taps, in_features, out_features)
-    patches = _patches(
-        x,
-        weights.shape[:-2],
-        parameters["window_strides"],
-        parameters["rhs_dilation"],
-        parameters["padding"],
-    )
     y = jnp.matmul(
-        patches,
+        patches(x, weights.shape[:-2], parameters),
         weights.reshape(-1, weights.shape[-1]),
         precision=parameters["precision"],
         preferred_element_type=parameters["preferred_element_type"],
@@ -77,15 +70,19 @@ def _over_patches(inputs: Array, kernel: Array, parameters: dict[str, Any]) -> A
     return y.transpose(*(places.index(axis) for axis in range(y.ndim)))
 
 
-def _patches(
-    x: Array,
-    window: tuple[int, ...],
-    strides: tuple[int, ...],
-    dilation: tuple[int, ...],
-    padding: tuple[tuple[int, int], ...],
-) -> Array:
-    """Patches `[N, ..., K]` of `x [N, ..., I]`, K running over the window's taps, then I."""
-    low_high = [(0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)]
+def patches(x: Array, window: tuple[int, ...], parameters: dict[str, Any]) -> Array:
+    """What an ordinary convolution multiplies its kernel with.
+
+    Args:
+      x: `[N, ..., I]`, features last.
+      window: size of the kernel along the spatial axes.
+      parameters: those of the primitive `conv_general_dilated`.
+
+    Returns:
+      `[N, ..., K]`, K running over the window's taps, then over I.
+    """
+    strides, dilation = parameters["window_strides"], parameters["rhs_dilation"]
+    low_high = [(0, 0, 0), *((low, high, 0) for low, high in parameters["padding"]), (0, 0, 0)]
     x = jax.lax.pad(x, jnp.zeros((), x.dtype), low_high)
     sizes = [
         (length - step * (taps - 1) - 1) // stride + 1

@@ -23,9 +23,16 @@ Fit = Callable[[Params, Buffers], tuple[Array, Params, Buffers]]
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
-class _Bounds:
-    variance_ratio: float
-    mean_shift: float
+class Bounds:
+    """How far statistics may move.
+
+    Attributes:
+      variance_ratio: factor by which a variance may change, either way.
+      mean_shift: shift of a mean, in stored standard deviations.
+    """
+
+    variance_ratio: float = 4.0
+    mean_shift: float = 5.0
 
 
 def batch_norm_delta(
@@ -63,7 +70,7 @@ def batch_norm_delta(
     if model.observe is None or not model.spec.norms:
         return Repair(everything, Partial(_forward_only, model.apply, everything))
     _, dense = jax.jit(_observe_dense)(model, inputs)
-    bounds = _Bounds(max_variance_ratio, max_mean_shift)
+    bounds = Bounds(max_variance_ratio, max_mean_shift)
     fit = Partial(_fit, bounds, model.observe, inputs, dense)
     if shown is not None:
         fit = Partial(_fit_and_show, fit, model.apply, shown)
@@ -79,7 +86,7 @@ def _forward_only(apply, inputs, params, buffers):
 
 
 def _fit(
-    bounds: _Bounds,
+    bounds: Bounds,
     observe: Observe,
     inputs: Array,
     dense: dict[str, NormRecord],
@@ -87,7 +94,7 @@ def _fit(
     buffers: Buffers,
 ) -> tuple[Array, Params, Buffers]:
     def rule(name: str, batch: Norm, stored: Norm) -> Norm:
-        return _delta(bounds, dense[name].batch, batch, stored)
+        return moved(bounds, dense[name].batch, batch, stored)
 
     logits, records = observe(params, buffers, inputs, rule)
     repaired = dict(buffers)
@@ -103,7 +110,7 @@ def _fit_and_show(
     return jnp.concatenate([logits, apply(params, buffers, shown)]), params, buffers
 
 
-def _delta(bounds: _Bounds, dense: Norm, pruned: Norm, stored: Norm) -> Norm:
+def moved(bounds: Bounds, dense: Norm, pruned: Norm, stored: Norm) -> Norm:
     """Moves stored statistics from what the dense network showed to what the pruned one shows."""
     tiny = jnp.finfo(jnp.float32).tiny
     limit = bounds.mean_shift * jnp.sqrt(stored.var)

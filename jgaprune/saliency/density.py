@@ -52,12 +52,12 @@ def erk_densities(layout: Layout, sparsity: float) -> list[float]:
 
 def _at_densities(params: Params, layout: Layout, densities: list[float]) -> Scores:
     return {
-        name: density * params[name].size / _rank(jnp.abs(params[name]))
+        name: density * params[name].size / ranks(jnp.abs(params[name]))
         for name, density in zip(layout.names, densities, strict=True)
     }
 
 
-def _rank(scores: Array) -> Array:
+def ranks(scores: Array) -> Array:
     """Rank of every score within its tensor, 1 for the largest; equal ones in order."""
     order = jnp.argsort(-scores.reshape(-1), stable=True)
     ranks = jnp.zeros(order.shape, jnp.float32).at[order].set(jnp.arange(1.0, order.size + 1))

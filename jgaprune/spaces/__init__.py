@@ -6,8 +6,9 @@ one genome; batching happens in `engine`. A new space is a file here with a buil
 and one row in the tests' table.
 """
 
+from jgaprune.spaces.bases import bases
 from jgaprune.spaces.offsets import offsets
 from jgaprune.spaces.scores import scores
 from jgaprune.spaces.weights import weights
 
-__all__ = ["offsets", "scores", "weights"]
+__all__ = ["bases", "offsets", "scores", "weights"]

@@ -62,7 +62,7 @@ def offsets(
       ValueError: sparsity out of range.
     """
     plan = _Plan(layout, kept_for(sparsity, layout.num_weights), per_channel)
-    log_saliency = {name: _log(saliency[name]) for name in layout.names}
+    log_saliency = {name: log_scores(saliency[name]) for name in layout.names}
     return MaskSpace(
         sample=Partial(_sample, plan),
         decode=Partial(_decode, plan, log_saliency),
@@ -73,7 +73,7 @@ def offsets(
     )
 
 
-def _log(scores: Array) -> Array:
+def log_scores(scores: Array) -> Array:
     """Logarithm in which zero scores stay finite, so that offsets still order them last."""
     return jnp.log(jnp.maximum(scores.astype(jnp.float32), jnp.finfo(jnp.float32).tiny))
 
@@ -104,12 +104,12 @@ def _shifted(plan: _Plan, log_saliency: Scores, genome: Array) -> Scores:
 
 def _encode(plan: _Plan, log_saliency: Scores, masks: Masks) -> Array:
     """Offsets under which every layer keeps as many weights as `masks` do."""
-    layer_genes = [-_boundary(log_saliency[name], masks[name]) for name in plan.layout.names]
+    layer_genes = [-boundary(log_saliency[name], masks[name]) for name in plan.layout.names]
     genes = jnp.stack(layer_genes)
     return jnp.pad(genes, (0, plan.num_genes - genes.shape[0]))
 
 
-def _boundary(log_saliency: Array, mask: Array) -> Array:
+def boundary(log_saliency: Array, mask: Array) -> Array:
     """Halfway between the last kept and the first removed score of a layer of this size."""
     flat = log_saliency.reshape(-1)
     kept = keep_top(flat, jnp.sum(mask, dtype=jnp.int32))
@@ -121,15 +121,22 @@ def _boundary(log_saliency: Array, mask: Array) -> Array:
 
 
 def _mutate(plan: _Plan, key: Key, genome: Array, strength: Array) -> Array:
-    """Gaussian steps on a random quarter of the genes, at least one."""
+    return stepped(key, genome, strength * _SPREAD)
+
+
+def stepped(key: Key, genes: Array, size: Array) -> Array:
+    """Gaussian steps on a random quarter of the genes `[G]`, at least one."""
     choice_key, sure_key, step_key = jax.random.split(key, 3)
-    chosen = jax.random.bernoulli(choice_key, 0.25, genome.shape)
-    chosen |= jnp.arange(plan.num_genes) == jax.random.randint(sure_key, (), 0, plan.num_genes)
-    step = strength * _SPREAD * jax.random.normal(step_key, genome.shape)
-    return jnp.where(chosen, genome + step, genome)
+    chosen = jax.random.bernoulli(choice_key, 0.25, genes.shape)
+    chosen |= jnp.arange(genes.size) == jax.random.randint(sure_key, (), 0, genes.size)
+    return jnp.where(chosen, genes + size * jax.random.normal(step_key, genes.shape), genes)
 
 
 def _cross(plan: _Plan, key: Key, first: Array, second: Array) -> Array:
+    return blend(key, first, second)
+
+
+def blend(key: Key, first: Array, second: Array) -> Array:
     """Blend crossover (Eshelman and Schaffer, 1993): each gene between its parents' or near."""
     share = jax.random.uniform(key, first.shape, minval=-_OVERSHOOT, maxval=1.0 + _OVERSHOOT)
     return first + share * (second - first)

@@ -1,0 +1,47 @@
+"""The one-shot methods: what a search is compared with, starts from, and builds its space on."""
+
+from jgaprune import saliency
+from jgaprune.masks import Layout
+from jgaprune.model import Model
+from jgaprune.types import Array, Masks, Params, Repair, Scores
+
+_BY_MAGNITUDE = {
+    "magnitude": saliency.magnitude,
+    "uniform_magnitude": saliency.uniform_magnitude,
+    "lamp": saliency.lamp,
+    "erk": saliency.erk,
+}
+_FROM_INPUTS = {"wanda": saliency.wanda, "obs": saliency.obs}
+
+
+def one_shot_scores(
+    model: Model, sparsity: float, inputs: Array, refits: Repair | None
+) -> dict[str, Scores]:
+    """The scores of every one-shot method, by name, and those of gradual pruning.
+
+    They are what the space "bases" is built on.
+
+    Args:
+      model: the dense network.
+      sparsity: fraction to remove.
+      inputs: of the run, unlabelled.
+      refits: the run's repair if it refits weights: then they are also pruned gradually.
+    """
+    scores = magnitude_scores(model.params, model.layout, sparsity)
+    scores["lookahead"] = saliency.lookahead(model.params, model.layout, sparsity)
+    scores["synflow"] = saliency.synflow(model, sparsity)
+    for name, score in _FROM_INPUTS.items():
+        scores[name] = score(model, inputs, sparsity)
+    if refits is not None:
+        scores["gradual"] = saliency.gradual(model, refits, sparsity)
+    return scores
+
+
+def magnitude_scores(params: Params, layout: Layout, sparsity: float) -> dict[str, Scores]:
+    """Those that order each layer by magnitude, cheap, and expressible in every space."""
+    return {name: score(params, layout, sparsity) for name, score in _BY_MAGNITUDE.items()}
+
+
+def one_shot_masks(scores: dict[str, Scores], layout: Layout, sparsity: float) -> dict[str, Masks]:
+    """The masks of every one of them, by name."""
+    return {name: saliency.one_shot(one, layout, sparsity) for name, one in scores.items()}

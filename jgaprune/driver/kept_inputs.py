@@ -1,0 +1,69 @@
+"""Synthesised inputs, kept in the user's cache: the same model and key give the same ones.
+
+They cost minutes and depend on nothing but the model, the key, their number and the machine's
+rounding, so a second run, at another sparsity for example, need not make them again.
+"""
+
+import hashlib
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jgaprune.cache import cache_folder
+from jgaprune.inputs import Synthesis, synthesize
+from jgaprune.model import Model
+from jgaprune.types import Array, Key
+from jgaprune.version import __version__
+
+
+def synthesized(model: Model, key: Key, num_inputs: int) -> Array:
+    """`synthesize`, or what it made before of the same.
+
+    A cache that cannot be read or written is no fault: the inputs are made.
+    """
+    path = cache_folder("inputs") / f"{_digest(model, key, num_inputs)}.npy"
+    kept = _read(path, (num_inputs, *model.spec.input_shape))
+    if kept is not None:
+        return kept
+    inputs = synthesize(model, key, num_inputs)
+    _write(path, np.asarray(inputs))
+    return inputs
+
+
+def _digest(model: Model, key: Key, num_inputs: int) -> str:
+    """Of all that the inputs depend on."""
+    digest = hashlib.sha256()
+    device = jax.devices()[0]
+    spec = replace(model.spec, source=None)  # the same weights in another file
+    told = (spec, num_inputs, Synthesis(), __version__, jax.__version__, device.device_kind)
+    digest.update(repr((told, os.cpu_count(), str(jax.random.key_impl(key)))).encode())
+    for leaf in jax.tree.leaves((model.params, model.buffers, jax.random.key_data(key))):
+        array = np.asarray(leaf)
+        digest.update(repr((array.shape, str(array.dtype))).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> Array | None:
+    try:
+        kept = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    usable = kept.shape == shape and kept.dtype == np.float32 and np.isfinite(kept).all()
+    return jnp.asarray(kept) if usable else None
+
+
+def _write(path: Path, inputs: np.ndarray) -> None:
+    """Whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
+            np.save(file, inputs)
+        os.replace(file.name, path)
+    except OSError:
+        return

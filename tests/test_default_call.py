@@ -1,0 +1,79 @@
+"""The default call: every saliency a base, weights refitted in every evaluation."""
+
+import numpy as np
+import pytest
+from helpers import INPUTS, LAYOUT, MODEL, SPARSITY, count, inputs_for, trees_equal
+
+import jgaprune as jp
+from jgaprune.driver.plan import Choices
+from jgaprune.driver.wiring import choose_repair
+from jgaprune.masks import kept_for
+
+MADE = inputs_for(MODEL, 32, seed=11)
+CALL = {"sparsity": SPARSITY, "inputs": MADE, "supplement": False, "evaluations": 40}
+LABELS = np.arange(len(INPUTS)) % 5
+
+
+@pytest.fixture(scope="module")
+def report():
+    return jp.prune(MODEL, **CALL, evaluation_data=(np.asarray(INPUTS), LABELS))
+
+
+def test_what_it_chose_is_in_the_settings(report):
+    chosen = {name: report.settings[name] for name in ("space", "repair", "evolver", "seeds")}
+    assert chosen == {"space": "bases", "repair": "reconstruct", "evolver": "genetic", "seeds": 8}
+    assert set(report.baselines) == {
+        *("magnitude", "uniform_magnitude", "lamp", "erk", "lookahead", "synflow", "wanda", "obs"),
+        "gradual",
+    }
+
+
+def test_removed_weights_are_zero_and_the_others_refitted(report):
+    assert count(report.masks) == kept_for(SPARSITY, LAYOUT.num_weights)
+    for name, mask in report.masks.items():
+        weights, kept = np.asarray(report.params[name]), np.asarray(mask)
+        assert not weights[~kept].any()
+        assert not np.allclose(weights[kept], np.asarray(MODEL.params[name])[kept])
+
+
+def test_it_is_never_worse_than_any_baseline_with_the_same_repair(report):
+    seeds = [baseline.repaired.fitness for baseline in report.baselines.values()]
+    assert report.fitness["best"] <= report.fitness["start"] <= min(seeds) * (1 + 1e-4)
+    assert not any("no genome" in warning for warning in report.warnings)
+
+
+def test_fitness_is_measured_on_variations_of_the_inputs(report):
+    """So it differs from that on the inputs which the weights were fitted to."""
+    dense = MODEL.apply(MODEL.params, MODEL.buffers, MADE)
+    logits = MODEL.apply(report.params, report.buffers, MADE)
+    on_inputs, _ = jp.objectives.compare_outputs(logits, dense)
+    assert report.fitness["best"] != pytest.approx(float(on_inputs), rel=1e-3)
+    assert float(on_inputs) < 2 * report.fitness["best"]
+
+
+def test_same_key_same_run(report):
+    again = jp.prune(MODEL, **CALL)
+    assert trees_equal(again.masks, report.masks)
+    assert again.history.best == report.history.best
+
+
+def test_it_races():
+    raced = jp.prune(MODEL, **CALL, racing=True)
+    assert raced.settings["racing"] == {"look_inputs": 4, "survivors": 2, "cost": 1 / 8}
+    assert raced.fitness["best"] <= raced.fitness["start"]
+
+
+@pytest.mark.parametrize(
+    ("choices", "origin", "expected"),
+    [
+        (("bases", "output_distance", "genetic"), "synthesised", "reconstruct"),
+        (("bases", "kl", "evosax:CMA_ES"), "given", "reconstruct"),
+        (("bases", "output_distance", "genetic"), "noise", "batch_norm_delta"),
+        (("bases", "accuracy", "genetic"), "given", "batch_norm_delta"),
+        (("bases", "kl", "paper3"), "given", "batch_norm_delta"),
+        (("weights", "kl", "genetic"), "given", "batch_norm_delta"),
+    ],
+)
+def test_what_auto_stands_for(choices, origin, expected):
+    assert choose_repair("auto", Choices(*choices), origin) == expected
+    assert choose_repair("none", Choices(*choices), origin) == "none"

@@ -1,0 +1,52 @@
+"""Synthesised inputs are made once per model, key and number."""
+
+import jax
+import numpy as np
+import pytest
+from helpers import MODEL, inputs_for, small_model
+
+from jgaprune.driver import kept_inputs
+
+
+@pytest.fixture
+def made(monkeypatch, tmp_path):
+    """How often inputs were made, in a cache of its own."""
+    calls = []
+
+    def synthesize(model, key, num):
+        calls.append(num)
+        return inputs_for(model, num, seed=len(calls))
+
+    monkeypatch.setenv("JGAPRUNE_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(kept_inputs, "synthesize", synthesize)
+    return calls
+
+
+def test_the_same_are_made_once(made, key):
+    first = kept_inputs.synthesized(MODEL, key, 4)
+    assert np.array_equal(kept_inputs.synthesized(MODEL, key, 4), first)
+    assert made == [4]
+
+
+def test_another_model_key_or_number_is_made_anew(made, key):
+    kept_inputs.synthesized(MODEL, key, 4)
+    kept_inputs.synthesized(small_model(seed=1), key, 4)
+    kept_inputs.synthesized(MODEL, jax.random.key(8), 4)
+    kept_inputs.synthesized(MODEL, key, 5)
+    assert made == [4, 4, 4, 5]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"not an array"])
+def test_a_damaged_file_is_made_again(made, key, tmp_path, damaged):
+    kept_inputs.synthesized(MODEL, key, 4)
+    (file,) = (tmp_path / "inputs").iterdir()
+    file.write_bytes(damaged)
+    again = kept_inputs.synthesized(MODEL, key, 4)
+    assert made == [4, 4]
+    assert np.array_equal(kept_inputs.synthesized(MODEL, key, 4), again)
+
+
+def test_a_cache_that_cannot_be_written_is_no_fault(made, key, monkeypatch, tmp_path):
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    monkeypatch.setenv("JGAPRUNE_CACHE_DIR", str(tmp_path / "taken"))
+    assert kept_inputs.synthesized(MODEL, key, 4).shape == (4, 8, 8, 2)
