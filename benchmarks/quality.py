@@ -25,6 +25,7 @@ from jax.tree_util import Partial
 from subjects import NUM_GIVEN, parser, tiny
 
 import jgaprune as jp
+from jgaprune.driver.measure import repaired
 from jgaprune.driver.wiring import make_inputs, split_key
 from jgaprune.inputs.files import read_evaluation_data, read_inputs
 from jgaprune.report import accuracy
@@ -67,7 +68,7 @@ def _run(model, data, given, sparsity: float, key: int, options) -> dict[str, An
         model, sparsity=sparsity, inputs=given, key=key, evaluation_data=data, **budget
     )
     report = found.to_json()
-    return {
+    run = {
         "key": key,
         "dense": report["accuracy"]["dense"],
         "baselines": report["baselines"],
@@ -78,8 +79,12 @@ def _run(model, data, given, sparsity: float, key: int, options) -> dict[str, An
             "settings": report["settings"],
             "seconds": report["seconds"],
         },
-        "straight_through": _straight_through(model, data, given, sparsity, key, options.steps),
     }
+    if options.steps:
+        run["straight_through"] = _straight_through(
+            model, data, given, sparsity, key, options.steps
+        )
+    return run
 
 
 def _straight_through(model, data, given, sparsity: float, key: int, steps: int) -> dict[str, Any]:
@@ -107,14 +112,13 @@ def _straight_through(model, data, given, sparsity: float, key: int, steps: int)
     )
     masks = jp.saliency.one_shot(scores, layout, sparsity)
     seconds = time.perf_counter() - started
-    params = jp.masks.apply_masks(model.params, masks)
     first = inputs.all[: inputs.num_for_repair]
     repairs = {
         "batch_norm_delta": jp.repair.batch_norm_delta(model, first),
         "reconstruct": jp.repair.reconstruct(model, first),
     }
     reached = {
-        name: accuracy(model, *jax.jit(repair.fit)(params, model.buffers)[1:], *data)
+        name: accuracy(model, *repaired(model, repair, masks), *data)
         for name, repair in repairs.items()
     }
     return {"accuracy": reached, "steps": steps, "seconds": seconds}
@@ -134,7 +138,7 @@ def curves(cell: dict[str, Any]) -> dict[str, list[float]]:
         name: [run["baselines"][name]["repaired"]["accuracy"] for run in runs]
         for name in runs[0]["baselines"]
     }
-    for repair in runs[0]["straight_through"]["accuracy"]:
+    for repair in runs[0].get("straight_through", {"accuracy": ()})["accuracy"]:
         found[f"straight_through, {repair}"] = [
             run["straight_through"]["accuracy"][repair] for run in runs
         ]
@@ -183,7 +187,9 @@ def _options() -> argparse.Namespace:
     arguments = parser(__doc__)
     arguments.add_argument("--sparsities", type=float, nargs="+", default=SPARSITIES)
     arguments.add_argument("--evaluations", type=int, help="by default those of `prune`")
-    arguments.add_argument("--steps", type=int, default=200, help="of the straight-through rival")
+    arguments.add_argument(
+        "--steps", type=int, default=200, help="of the straight-through rival; 0 leaves it out"
+    )
     arguments.add_argument("--sources", nargs="+", choices=("none", "unlabelled"))
     arguments.add_argument("--keys", type=int, nargs="+", default=[0])
     options = arguments.parse_args()

@@ -81,8 +81,7 @@ def make_task(on: Subject, space: str, arguments: argparse.Namespace) -> Task:
 def screen_of(task: Task, racing: bool | jp.Racing) -> jp.Screen | None:
     """The screen of the search, as `prune` makes it."""
     on = task.subject
-    key = jax.random.key(0)
-    return make_screen(on.model, racing, task.plan, OBJECTIVE, on.inputs, None, REPAIR, key)
+    return make_screen(on.model, racing, task.plan, OBJECTIVE, on.inputs, None, REPAIR)
 
 
 def ready_search(task: Task, racing: bool | jp.Racing) -> Ready:

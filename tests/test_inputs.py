@@ -86,6 +86,15 @@ def test_variations_are_mixtures_of_shifted_inputs(shape, key):
     np.testing.assert_allclose(varied.mean(channels), inputs.mean(channels), atol=0.12)
 
 
+def test_images_are_mirrored_and_shifted_before_they_are_mixed(key):
+    """One bright pixel each: it stays near its place or its mirror image."""
+    bright = jnp.zeros((200, 16, 16, 1)).at[:, 8, 3].set(1.0)
+    places = {tuple(place) for place in np.argwhere(np.asarray(vary(key, bright)) > 0)[:, 1:3]}
+    rows, columns = ({place[axis] for place in places} for axis in (0, 1))
+    assert rows == {6, 7, 8, 9, 10}
+    assert columns == {1, 2, 3, 4, 5} | {10, 11, 12, 13, 14}
+
+
 def test_every_input_is_varied_by_itself(key):
     same = jnp.tile(jax.random.uniform(jax.random.key(2), (1, 16, 16, 1)), (24, 1, 1, 1))
     varied = np.asarray(vary(key, same))

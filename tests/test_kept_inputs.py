@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from helpers import MODEL, inputs_for, small_model
+from jax.tree_util import Partial
 
 from jgaprune.driver import kept_inputs
 
@@ -33,7 +34,13 @@ def test_another_model_key_or_number_is_made_anew(made, key):
     kept_inputs.synthesized(small_model(seed=1), key, 4)
     kept_inputs.synthesized(MODEL, jax.random.key(8), 4)
     kept_inputs.synthesized(MODEL, key, 5)
-    assert made == [4, 4, 4, 5]
+    kept_inputs.synthesized(MODEL._replace(apply=Partial(_halved, MODEL.apply)), key, 4)
+    assert made == [4, 4, 4, 5, 4]
+
+
+def _halved(apply, params, buffers, inputs):
+    """Another network with the same weights."""
+    return 0.5 * apply(params, buffers, inputs)
 
 
 @pytest.mark.parametrize("damaged", [b"", b"not an array"])

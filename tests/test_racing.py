@@ -30,8 +30,7 @@ def plan(population=8, evolver="genetic") -> Plan:
 
 
 def screen(objective="output_distance", labels=None, repair="batch_norm_delta", fraction=1 / 4):
-    key = jax.random.key(2)
-    return make_screen(MODEL, jp.Racing(fraction), plan(), objective, BOTH, labels, repair, key)
+    return make_screen(MODEL, jp.Racing(fraction), plan(), objective, BOTH, labels, repair)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +132,6 @@ def test_survivors_are_a_share_of_the_children_and_not_of_generation_0():
         BOTH,
         None,
         "batch_norm_delta",
-        jax.random.key(2),
     )
     assert made.survivors == 1
 

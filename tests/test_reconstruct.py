@@ -10,6 +10,7 @@ from helpers import INPUTS, LAYOUT, MODEL, SPARSITY, inputs_for
 from jgaprune import objectives, repair, saliency
 from jgaprune.masks import apply_masks
 from jgaprune.model import Model
+from jgaprune.ops import see_products
 
 MASKS = saliency.one_shot(saliency.magnitude(MODEL.params, LAYOUT, SPARSITY), LAYOUT, SPARSITY)
 PRUNED = apply_masks(MODEL.params, MASKS)
@@ -166,3 +167,77 @@ def test_what_is_added_per_position_is_no_bias():
     _, fitted, _ = repair.reconstruct(model, inputs_for(model, 64)).fit(pruned, {})
     assert fitted["places"] is params["places"]
     assert not np.allclose(fitted["w"], pruned["w"])
+
+
+def test_removed_biases_stay_removed_where_biases_are_prunable():
+    def everything(name, leaf):
+        return True
+
+    weights = {"w": jax.random.normal(jax.random.key(1), (6, 8)), "b": jnp.ones(8)}
+    model = Model.from_fn(lambda p, x: x @ p["w"] + p["b"], weights, (6,), prunable=everything)
+    pruned = {"w": weights["w"], "b": weights["b"] * (jnp.arange(8) % 2)}
+    _, fitted, _ = repair.reconstruct(model, inputs_for(model, 64)).fit(pruned, {})
+    assert np.array_equal(fitted["b"], pruned["b"])
+
+
+def test_a_scalar_that_is_added_is_left_alone():
+    params = {"w": jax.random.normal(jax.random.key(1), (6, 8)), "shift": jnp.float32(0.3)}
+    model = Model.from_fn(lambda p, x: x @ p["w"] + p["shift"], params, (6,))
+    pruned = {**params, "w": params["w"] * (jnp.abs(params["w"]) > 0.5)}
+    _, fitted, _ = repair.reconstruct(model, inputs_for(model, 64)).fit(pruned, {})
+    assert fitted["shift"] is params["shift"]
+
+
+def test_weights_that_were_used_in_another_way_before_stay_as_they_are():
+    def tied(params, x):
+        return jax.nn.relu(x @ jnp.tanh(params["w"])) @ params["w"].T
+
+    params = {"w": jax.random.normal(jax.random.key(2), (6, 9))}
+    model = Model.from_fn(tied, params, (6,))
+    pruned = {"w": params["w"] * (jnp.abs(params["w"]) > 0.5)}
+    inputs = inputs_for(model, 64)
+    logits, fitted, _ = repair.reconstruct(model, inputs).fit(pruned, {})
+    assert fitted["w"] is pruned["w"]
+    np.testing.assert_allclose(logits, model.apply(fitted, {}, inputs), rtol=1e-5)
+
+
+def test_weights_in_bfloat16_are_refitted_in_float32_and_given_back_in_bfloat16():
+    model = _grouped_model()
+    halved = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), model.params)
+    model = model._replace(params=halved)
+    inputs = inputs_for(model, 64).astype(jnp.bfloat16)
+    pruned = {name: leaf * (jnp.abs(leaf) > 0.5) for name, leaf in halved.items()}
+    logits, fitted, _ = repair.reconstruct(model, inputs).fit(pruned, {})
+    assert {leaf.dtype for leaf in fitted.values()} == {jnp.dtype(jnp.bfloat16)}
+    dense = model.apply(halved, {}, inputs).astype(jnp.float32)
+    before = model.apply(pruned, {}, inputs).astype(jnp.float32)
+    after = objectives.compare_logits(logits.astype(jnp.float32), dense)[0]
+    assert float(after) < float(objectives.compare_logits(before, dense)[0])
+    for score in (saliency.wanda, saliency.obs):
+        assert all(leaf.dtype == jnp.float32 for leaf in score(model, inputs, 0.5).values())
+
+
+def test_rows_of_a_grouped_convolution_belong_to_their_group():
+    model, found = _grouped_model(), {}
+    inputs = inputs_for(model, 3)
+
+    def multiply(product, x, weights):
+        found[weights.ndim] = jnp.matmul(product.rows(x), product.matrix(weights))
+        return weights
+
+    see_products(model.apply, multiply, model.params, {}, inputs)
+    expected = jax.lax.conv_general_dilated(
+        inputs,
+        model.params["conv.kernel"],
+        (2, 2),
+        [(1, 1), (1, 1)],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=2,
+    )
+    together = jnp.concatenate(list(found[4]), axis=-1)
+    np.testing.assert_allclose(together.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_impossible_bounds_are_refused():
+    with pytest.raises(ValueError, match="at least 1"):
+        repair.Bounds(variance_ratio=0.5)

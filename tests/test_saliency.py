@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import (
+    INPUTS,
     LAYOUT,
     MODEL,
     OTHER_SALIENCIES,
@@ -147,9 +148,34 @@ def test_obs_is_the_error_of_removing_one_weight_and_refitting_the_others():
 def test_synflow_in_one_round_is_the_sum_over_paths():
     model = _two_layer_model()
     first, second = (np.abs(np.asarray(model.params[name], np.float64)) for name in "ab")
-    scores = saliency.synflow(model, 0.5, rounds=1)
-    np.testing.assert_allclose(scores["a"], first * second.sum(1), rtol=1e-4)
-    np.testing.assert_allclose(scores["b"], second * first.sum(0)[:, None], rtol=1e-4)
+    paths = {"a": first * second.sum(1), "b": second * first.sum(0)[:, None]}
+    masks = saliency.one_shot(saliency.synflow(model, 0.5, rounds=1), model.layout, 0.5)
+    expected = saliency.one_shot(
+        {name: jnp.asarray(one, jnp.float32) for name, one in paths.items()}, model.layout, 0.5
+    )
+    assert trees_equal(masks, expected)
+
+
+def _deep(params, inputs):
+    for name in sorted(params):
+        inputs = jax.nn.relu(inputs @ params[name])
+    return inputs
+
+
+def test_synflow_does_not_overflow_in_deep_networks():
+    keys = jax.random.split(jax.random.key(6), 70)
+    params = {f"w{i:02}": 0.2 * jax.random.normal(k, (64, 64)) for i, k in enumerate(keys)}
+    model = Model.from_fn(_deep, params, (64,))
+    scores = saliency.synflow(model, 0.5, rounds=2)
+    masks = saliency.one_shot(scores, model.layout, 0.5)
+    shares = [float(mask.mean()) for mask in masks.values()]
+    assert min(shares) > 0.3 and max(shares) < 0.7
+
+
+@pytest.mark.parametrize("score", [saliency.synflow, lambda m, s: saliency.wanda(m, INPUTS, s)])
+def test_an_impossible_sparsity_is_explained(score):
+    with pytest.raises(ValueError, match="Did you mean"):
+        score(MODEL, 70)
 
 
 def test_lookahead_repeats_channels_behind_a_flatten():
@@ -207,3 +233,25 @@ def test_straight_through_finds_a_planted_mask():
     )
     found = np.asarray(saliency.one_shot(scores, layout, 0.5)["w"])
     assert (found == small).mean() > 0.9
+
+
+def _one_unseen(params, inputs):
+    hidden = jax.nn.relu((params["a"].T @ inputs.T).T)
+    return hidden @ params["b"]
+
+
+@pytest.mark.parametrize("score", [saliency.wanda, saliency.obs])
+def test_weights_whose_inputs_are_not_seen_are_scored_on_the_same_scale(score):
+    keys = jax.random.split(jax.random.key(4), 2)
+    params = {"a": jax.random.normal(keys[0], (30, 30)), "b": jax.random.normal(keys[1], (30, 30))}
+    model = Model.from_fn(_one_unseen, params, (30,))
+    inputs = jax.random.normal(jax.random.key(5), (200, 30))
+    masks = saliency.one_shot(score(model, inputs, 0.5), model.layout, 0.5)
+    assert all(0.3 < float(mask.mean()) < 0.7 for mask in masks.values())
+
+
+def test_lookahead_leaves_vectors_to_themselves():
+    params = {"w": jnp.ones((2, 3)), "scale": jnp.array([1.0, 2.0, 3.0])}
+    layout = Layout(("w", "scale"), ((2, 3), (3,)))
+    scores = saliency.lookahead(params, layout, 0.5)
+    assert scores["scale"].tolist() == [1.0, 4.0, 9.0] and (scores["w"] == 1.0).all()

@@ -6,6 +6,7 @@ rounding, so a second run, at another sparsity for example, need not make them a
 
 import hashlib
 import os
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,9 @@ def _digest(model: Model, key: Key, num_inputs: int) -> str:
     digest = hashlib.sha256()
     device = jax.devices()[0]
     spec = replace(model.spec, source=None)  # the same weights in another file
+    shape = jax.ShapeDtypeStruct((1, *spec.input_shape), jnp.float32)
+    program = str(jax.make_jaxpr(model.apply)(model.params, model.buffers, shape))
+    digest.update(re.sub("0x[0-9a-f]+", "", program).encode())  # addresses differ between runs
     told = (spec, num_inputs, Synthesis(), __version__, jax.__version__, device.device_kind)
     digest.update(repr((told, os.cpu_count(), str(jax.random.key_impl(key)))).encode())
     for leaf in jax.tree.leaves((model.params, model.buffers, jax.random.key_data(key))):
@@ -62,8 +66,9 @@ def _write(path: Path, inputs: np.ndarray) -> None:
     """Whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-            np.save(file, inputs)
-        os.replace(file.name, path)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            partial = Path(folder) / path.name
+            np.save(partial, inputs)
+            os.replace(partial, path)
     except OSError:
         return

@@ -30,6 +30,7 @@ from jgaprune.driver.wiring import (
     split_key,
 )
 from jgaprune.engine import Strategy
+from jgaprune.inputs import vary
 from jgaprune.model import Model
 from jgaprune.report import Report
 from jgaprune.types import Array, Evolver, Key, MaskSpace, Objective, Repair
@@ -78,8 +79,8 @@ def prune(
       repair: what is done to what is left, in every evaluation and in the result. "reconstruct"
         refits kept weights, biases and batch-norm statistics, layer by layer;
         "batch_norm_delta" corrects the statistics; or "none", or a `Repair`. "auto" (or True)
-        reconstructs in the space "bases", where inputs are given or synthesised, and corrects
-        statistics elsewhere.
+        reconstructs in the space "bases", unless inputs are noise, the objective needs labels
+        or the evolver is the paper's; there, and in other spaces, it corrects the statistics.
       racing: whether children are looked at on an eighth of the inputs, and only the best quarter
         of them evaluated in full; or a `Racing` with other shares. A look counts as that share
         of an evaluation. Not with an objective or a repair of your own, nor with "paper1" to
@@ -87,8 +88,8 @@ def prune(
       seeds: whether the one-shot masks are put into generation 0, so that the result is never
         worse than the best of them where the space can express them; "paper1" to "paper5" are
         never seeded.
-      evaluations: budget in candidates, generation 0 included; by default 120 where each is
-        reconstructed, else 1000.
+      evaluations: budget in candidates, generation 0 included; by default 120 where "auto" or
+        you chose "reconstruct", else 1000.
       generations: budget in generations.
       seconds: budget in seconds of search.
       population: candidates per generation; by default 16, or less for a budget below 480
@@ -139,8 +140,9 @@ def prune(
         model, inputs, repair, keys.inputs, supplement=supplement and labels is None
     )
     repair = choose_repair(repair, choices, chosen.origin)
-    variation = None if labels is not None else jax.random.fold_in(keys.inputs, 1)
-    used_repair = make_repair(model, chosen, repair, variation)
+    vary_key = jax.random.fold_in(keys.inputs, 1)
+    varied = None if labels is not None else vary(vary_key, chosen.all)  # labels would not hold
+    used_repair = make_repair(model, chosen, repair, varied)
     shown = inputs_to_score(chosen, repair, used_repair)
     judge = make_judge(
         model, choices.objective, shown, labels, used_repair, keys.scores, evaluation_data
@@ -161,7 +163,7 @@ def prune(
     budget = budget.resolved(DEFAULT_EVALUATIONS if refits is None else DEFAULT_REFITTED)
     initial = initial_population(evolver, population, budget.evaluations, model)
     plan = build_plan(initial=initial, scores=scores)
-    screen = make_screen(model, racing, plan, objective, chosen, labels, repair, keys.inputs)
+    screen = make_screen(model, racing, plan, objective, chosen, labels, repair, varied)
     seeded = seeds and not choices.names()[-1].startswith("paper")
     ready = build_ready(
         plan,

@@ -11,7 +11,7 @@ from jgaprune.driver.plan import Plan
 from jgaprune.driver.wiring import Inputs, inputs_to_score, make_repair
 from jgaprune.engine import Screen
 from jgaprune.model import Model
-from jgaprune.types import Array, Key, Objective, Repair
+from jgaprune.types import Array, Objective, Repair
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def make_screen(
     inputs: Inputs,
     labels: Array | np.ndarray | None,
     repair: str | Repair,
-    key: Key,
+    varied: Array | None = None,
 ) -> Screen | None:
     """The screen of a run; None where nothing races.
 
@@ -63,14 +63,15 @@ def make_screen(
       inputs: of the run, `[N, ...]`.
       labels: `int [N]`, for the objectives that need them.
       repair: of the run, by name.
-      key: as in `make_repair`.
+      varied: the run's inputs as its repair shows them to the objective, `[N, ...]`; None for
+        the inputs themselves.
     """
     if racing is False:
         return None
     racing = Racing() if racing is True else racing
     seen, indices = look(inputs, racing.look_fraction)
     targets = None if labels is None else jnp.asarray(labels)[indices]
-    used_repair = make_repair(model, seen, repair, None if targets is not None else key)
+    used_repair = make_repair(model, seen, repair, None if varied is None else varied[indices])
     shown = inputs_to_score(seen, repair, used_repair)
     return Screen(
         choose_objective(objective, model, shown, targets, used_repair),

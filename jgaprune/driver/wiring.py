@@ -14,7 +14,7 @@ from jgaprune.driver.measure import EvaluationData, Judge
 from jgaprune.driver.plan import Choices, Plan
 from jgaprune.driver.strategy import choose_strategy
 from jgaprune.engine import Screen, Search, Strategy, as_pytree, build_search
-from jgaprune.inputs import gaussian_noise, vary
+from jgaprune.inputs import gaussian_noise
 from jgaprune.model import Model
 from jgaprune.repair import batch_norm_delta, reconstruct
 from jgaprune.report import LABELLED_OBJECTIVES
@@ -123,7 +123,7 @@ def choose_repair(repair: str | Repair, choices: Choices, origin: str) -> str | 
 
 
 def make_repair(
-    model: Model, inputs: Inputs, repair: str | Repair, key: Key | None = None
+    model: Model, inputs: Inputs, repair: str | Repair, shown: Array | None = None
 ) -> Repair | None:
     """The repair by name, none, or the caller's own.
 
@@ -131,8 +131,8 @@ def make_repair(
       model: the dense network.
       inputs: of the run.
       repair: its name, or the repair.
-      key: with one, fitness is measured on variations of the inputs where weights are refitted
-        to the inputs themselves.
+      shown: what fitness is measured on where weights are refitted to the inputs; by default
+        the inputs themselves.
     """
     if not isinstance(repair, str):
         return as_pytree(repair)
@@ -140,8 +140,7 @@ def make_repair(
         return None
     first, rest = inputs.all[: inputs.num_for_repair], inputs.all[inputs.num_for_repair :]
     if repair == "reconstruct":
-        shown = inputs.all if key is None else vary(key, inputs.all)
-        return reconstruct(model, first, shown=shown)
+        return reconstruct(model, first, shown=inputs.all if shown is None else shown)
     delta = batch_norm_delta(model, first, shown=rest if len(rest) else None)
     return delta._replace(inputs=inputs.all)
 

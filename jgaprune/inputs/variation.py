@@ -20,8 +20,8 @@ _MAX_SHIFT = 1 / 8
 def vary(key: Key, inputs: Array) -> Array:
     """A random variation of every input.
 
-    Images are mirrored (every second one) and rolled by up to an eighth of their size; then every
-    input becomes a random mixture with another one.
+    Images are mirrored, each with a chance of one half, and rolled by up to an eighth of their
+    size; then every input becomes a random mixture with another one.
 
     Args:
       key: PRNG key.

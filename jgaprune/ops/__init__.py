@@ -2,7 +2,7 @@
 
 from jgaprune.ops.convolution import matmul_convolution
 from jgaprune.ops.hoist import hoisted
-from jgaprune.ops.linear import Product
+from jgaprune.ops.linear import Product, enough_rows
 from jgaprune.ops.lockstep import Both, Rules, in_lockstep, jgaprune_statistics, see_products
 from jgaprune.ops.masked_product import masked_dot
 from jgaprune.ops.precision import lowered, lowered_rules
@@ -14,6 +14,7 @@ __all__ = [
     "Product",
     "Rule",
     "Rules",
+    "enough_rows",
     "hoisted",
     "in_lockstep",
     "jgaprune_statistics",

@@ -15,6 +15,11 @@ import jax.numpy as jnp
 from jgaprune.ops.convolution import patches
 from jgaprune.types import Array
 
+_ENOUGH = 32
+"""Rows per unknown; more of them, from neighbouring places, add little but time."""
+_FEWEST_PLACES = 16
+"""Places of one input that are looked at at least, where it has so many."""
+
 
 class Product(NamedTuple):
     """One product of inputs and weights in a program.
@@ -46,6 +51,26 @@ def product_of(
     if equation.primitive.name == "conv_general_dilated":
         return _convolution(equation, inputs, weights)
     return None
+
+
+def enough_rows(product: Product, inputs: Array) -> Array:
+    """The rows of a product, at so many places as determine its weights well.
+
+    Args:
+      product: of a program.
+      inputs: that enter it there.
+
+    Returns:
+      `float32 [groups, M, K]`; the places of an output are evenly spaced, at least 16 per input
+      where it has so many, and together about 32 rows per unknown where there are more.
+    """
+    places, num_axes = product.num_places
+    every = 1
+    if num_axes:
+        num_unknowns = jax.eval_shape(product.rows, inputs).shape[-1]
+        spare = inputs.shape[0] * places / (_ENOUGH * num_unknowns)
+        every = max(1, int(min(spare, places / _FEWEST_PLACES) ** (1 / num_axes)))
+    return product.rows(inputs, every).astype(jnp.float32)
 
 
 def _dense(equation: Any, inputs: Any, weights: Any) -> Product | None:

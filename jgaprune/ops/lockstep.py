@@ -91,14 +91,8 @@ def in_lockstep(
     Returns:
       What the pruned network returns, and its parameters after the rules.
     """
-    program, shapes = jax.make_jaxpr(function, return_shape=True)(dense, *rest.dense)
     walk = _Walk(rules, dense, dict(pruned))
-    names = jax.tree.leaves({name: name for name in dense})
-    arguments = [_Parameter(name, lambda leaf: leaf) for name in names]
-    others = zip(jax.tree.leaves(rest.dense), jax.tree.leaves(rest.pruned), strict=True)
-    results = walk.evaluate(program, [*arguments, *(Both(*pair) for pair in others)])
-    leaves = [walk.computed(value).pruned for value in results]
-    return jax.tree.unflatten(jax.tree.structure(shapes), leaves), walk.pruned
+    return walk.run(function, rest), walk.pruned
 
 
 def see_products(
@@ -118,24 +112,43 @@ def see_products(
     Returns:
       By leaf name, in the leaf's shape; leaves that no product uses are missing.
     """
-    seen = []
+    noted: dict[str, Array] = {}
 
     def note(name: str, product: Product, inputs: Both, weights: Both) -> Array:
-        seen.append(name)
-        return look(product, inputs.dense, weights.dense)
+        noted[name] = look(product, inputs.dense, weights.dense)
+        return weights.pruned
 
-    # Notes take the place of the pruned network's weights, of which nothing else is asked.
     rules = Rules(note, lambda name, sums, bias: bias.pruned, lambda batch, stored: stored.pruned)
-    _, notes = in_lockstep(function, rules, params, params, Both(rest, rest))
-    return {name: notes[name] for name in seen}
+    walk = _Walk(rules, params, dict(params))
+    walk.run(function, Both(rest, rest))
+    return {
+        name: _as_leaf(walk.views[name], value, params[name].shape) for name, value in noted.items()
+    }
+
+
+def _as_leaf(view: Callable[[Array], Array], value: Array, shape: tuple[int, ...]) -> Array:
+    """Takes a parameter as an operation gets it back; views only move values, so they invert."""
+    back = jax.linear_transpose(view, jax.ShapeDtypeStruct(shape, value.dtype))
+    leaf = back(value)[0]
+    return leaf / (value.size // leaf.size)
 
 
 class _Walk:
-    """One evaluation; `pruned` holds the parameters as far as the rules have changed them."""
+    """One evaluation: `pruned` as far as the rules have changed it, `views` of what was used."""
 
     def __init__(self, rules: Rules, dense: Params, pruned: Params):
         self.rules, self.dense, self.pruned = rules, dense, pruned
-        self.done: set[str] = set()
+        self.views: dict[str, Callable[[Array], Array]] = {}
+
+    def run(self, function: Callable[..., Any], rest: Both) -> Any:
+        """What the pruned network returns."""
+        program, shapes = jax.make_jaxpr(function, return_shape=True)(self.dense, *rest.dense)
+        names = jax.tree.leaves({name: name for name in self.dense})
+        arguments = [_Parameter(name, lambda leaf: leaf) for name in names]
+        others = zip(jax.tree.leaves(rest.dense), jax.tree.leaves(rest.pruned), strict=True)
+        results = self.evaluate(program, [*arguments, *(Both(*pair) for pair in others)])
+        leaves = [self.computed(value).pruned for value in results]
+        return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
     def evaluate(self, program: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
         values = bound(program, arguments)
@@ -160,6 +173,8 @@ class _Walk:
         return self.plain(equation, operands)
 
     def plain(self, equation: Any, operands: list[Any]) -> list[Both]:
+        for parameter in (one for one in operands if isinstance(one, _Parameter)):
+            self.first_use(parameter)
         pairs = [self.computed(operand) for operand in operands]
         dense = bind(equation, [pair.dense for pair in pairs])
         if all(pair.dense is pair.pruned for pair in pairs):
@@ -181,9 +196,10 @@ class _Walk:
         return self.plain(equation, [inputs, parameter])[0]
 
     def add(self, equation: Any, operands: list[Any]) -> Both:
-        result = self.plain(equation, operands)[0]
         parameter = next(one for one in operands if isinstance(one, _Parameter))
-        if not self.first_use(parameter):
+        first = self.first_use(parameter)
+        result = self.plain(equation, operands)[0]
+        if not first:
             return result
         bias = self.computed(parameter)
         self.replace(parameter, bias, self.rules.bias(parameter.name, result, bias))
@@ -197,18 +213,17 @@ class _Walk:
         return [Both(*pair) for pair in zip(stored.dense, used, strict=True)]
 
     def first_use(self, parameter: _Parameter) -> bool:
-        first = parameter.name not in self.done
-        self.done.add(parameter.name)
+        """Whether nothing has used it yet: later it can't change any more."""
+        first = parameter.name not in self.views
+        self.views.setdefault(parameter.name, parameter.view)
         return first
 
     def replace(self, parameter: _Parameter, before: Both, value: Array) -> None:
-        """Takes a parameter as an operation gets it; views only move values, so they invert."""
         if value is before.pruned:
             return
         leaf = self.pruned[parameter.name]
-        back = jax.linear_transpose(parameter.view, jax.ShapeDtypeStruct(leaf.shape, leaf.dtype))
-        repeats = value.size // leaf.size
-        self.pruned[parameter.name] = back(value)[0] / repeats
+        value = _as_leaf(parameter.view, value.astype(before.pruned.dtype), leaf.shape)
+        self.pruned[parameter.name] = value.astype(leaf.dtype)
 
     def computed(self, value: Any) -> Both:
         if isinstance(value, _Parameter):

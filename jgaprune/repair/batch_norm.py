@@ -29,10 +29,20 @@ class Bounds:
     Attributes:
       variance_ratio: factor by which a variance may change, either way.
       mean_shift: shift of a mean, in stored standard deviations.
+
+    Raises:
+      ValueError: a bound is impossible.
     """
 
     variance_ratio: float = 4.0
     mean_shift: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not self.variance_ratio >= 1.0 or not self.mean_shift >= 0.0:
+            raise ValueError(
+                "max_variance_ratio must be at least 1 and max_mean_shift at least 0, got "
+                f"{self.variance_ratio:g} and {self.mean_shift:g}."
+            )
 
 
 def batch_norm_delta(
@@ -61,16 +71,11 @@ def batch_norm_delta(
     Raises:
       ValueError: a bound is impossible.
     """
-    if not max_variance_ratio >= 1.0 or not max_mean_shift >= 0.0:
-        raise ValueError(
-            "max_variance_ratio must be at least 1 and max_mean_shift at least 0, got "
-            f"{max_variance_ratio:g} and {max_mean_shift:g}."
-        )
+    bounds = Bounds(max_variance_ratio, max_mean_shift)
     everything = inputs if shown is None else jnp.concatenate([inputs, shown])
     if model.observe is None or not model.spec.norms:
         return Repair(everything, Partial(_forward_only, model.apply, everything))
     _, dense = jax.jit(_observe_dense)(model, inputs)
-    bounds = Bounds(max_variance_ratio, max_mean_shift)
     fit = Partial(_fit, bounds, model.observe, inputs, dense)
     if shown is not None:
         fit = Partial(_fit_and_show, fit, model.apply, shown)

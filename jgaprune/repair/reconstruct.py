@@ -18,15 +18,18 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from jgaprune.model import Model
-from jgaprune.ops import Both, Product, Rules, in_lockstep, jgaprune_statistics
+from jgaprune.ops import (
+    Both,
+    Product,
+    Rules,
+    enough_rows,
+    in_lockstep,
+    jgaprune_statistics,
+)
 from jgaprune.repair.batch_norm import Bounds, moved
 from jgaprune.types import Array, Buffers, Norm, Params, Repair
 
 _USUAL_BOUNDS = Bounds()
-_ENOUGH = 32
-"""Equations per unknown; more of them, from neighbouring places, add little but time."""
-_FEWEST_PLACES = 16
-"""Places of one input that are looked at at least, where it has so many."""
 
 
 @jax.tree_util.register_static
@@ -62,7 +65,8 @@ def reconstruct(
       shown: other inputs `[M, ...]` for objectives to look at, so that a fit to the odd in
         `inputs` is not rewarded; by default `inputs` themselves.
       weights: whether kept weights are refitted.
-      biases: whether biases outside of batch-norm layers take over the mean error of their sum.
+      biases: whether biases outside of batch-norm layers, if they are not prunable themselves,
+        take over the mean error of their sum.
       ridge: pull towards the weights as they were, relative to the mean square of a layer's
         inputs.
       steps: of conjugate gradients per layer.
@@ -116,8 +120,9 @@ def _rules(settings: _Settings, model: Model) -> Rules:
         return _regression(settings, product, inputs, weights)
 
     def rebias(name: str, sums: Both, bias: Both) -> Array:
-        in_norm = name.rpartition(".")[0] in model.spec.norms
-        if not settings.biases or in_norm or not _is_vector(model.params[name]):
+        of_norm = name.rpartition(".")[0] in model.spec.norms
+        fixed = of_norm or name in model.spec.prunable or not _is_vector(model.params[name])
+        if fixed or not settings.biases:
             return bias.pruned
         return bias.pruned + _mean_like(sums.dense - sums.pruned, bias.pruned)
 
@@ -133,7 +138,7 @@ def _as_decided(name: str, batch: Norm, stored: Norm) -> Norm:
 
 def _is_vector(leaf: Array) -> bool:
     """Whether it is a bias: what is added per position, such as an embedding, is none."""
-    return sum(size > 1 for size in leaf.shape) <= 1
+    return leaf.ndim > 0 and sum(size > 1 for size in leaf.shape) <= 1
 
 
 def _mean_like(error: Array, bias: Array) -> Array:
@@ -145,7 +150,7 @@ def _mean_like(error: Array, bias: Array) -> Array:
 def _regression(settings: _Settings, product: Product, inputs: Both, weights: Both) -> Array:
     """Ridge regression of the dense outputs on the pruned inputs, near the weights they had."""
     gram, target = _moments(product, inputs, product.matrix(weights.dense))
-    start = product.matrix(weights.pruned)
+    start = product.matrix(weights.pruned).astype(jnp.float32)
     scale = jnp.mean(jnp.diagonal(gram, axis1=1, axis2=2), axis=1)[:, None, None]
     strength = settings.ridge * scale + jnp.finfo(jnp.float32).tiny
     fitted = _solve(gram, strength, target + strength * start, start, settings.steps)
@@ -154,20 +159,10 @@ def _regression(settings: _Settings, product: Product, inputs: Both, weights: Bo
 
 def _moments(product: Product, inputs: Both, dense_weights: Array) -> tuple[Array, Array]:
     """`X'X [groups, K, K]` and `X'Y [groups, K, O]`, for pruned X and dense Y."""
-    every = _every(product, inputs.pruned.shape, dense_weights.shape[1])
-    rows = product.rows(inputs.pruned, every)
-    outputs = jnp.matmul(product.rows(inputs.dense, every), dense_weights)
+    rows = enough_rows(product, inputs.pruned)
+    outputs = jnp.matmul(enough_rows(product, inputs.dense), dense_weights.astype(jnp.float32))
     turned = jnp.swapaxes(rows, 1, 2)
     return jnp.matmul(turned, rows), jnp.matmul(turned, outputs)
-
-
-def _every(product: Product, shape: tuple[int, ...], num_unknowns: int) -> int:
-    """How many places of an output to go on at a time, so that enough equations are left."""
-    places, num_axes = product.num_places
-    if not num_axes:
-        return 1
-    spare = shape[0] * places / (_ENOUGH * num_unknowns)
-    return max(1, int(min(spare, places / _FEWEST_PLACES) ** (1 / num_axes)))
 
 
 def _solve(gram: Array, ridge: Array, target: Array, start: Array, steps: int) -> Array:

@@ -11,13 +11,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jgaprune.masks import kept_for
 from jgaprune.model import Model
-from jgaprune.ops import Product, see_products
-from jgaprune.saliency.density import ranks
+from jgaprune.ops import Product, enough_rows, see_products
+from jgaprune.saliency.density import ranks, uniform_magnitude
 from jgaprune.types import Array, Scores
 
-_Score = Callable[[Product, Array, Array], Array]
-"""`product, its inputs, its weights -> scores [groups, K, O]`."""
+_Score = Callable[[Array, Product, Array, Array], Array]
+"""`setting, product, its inputs, its weights -> scores [groups, K, O]`."""
 
 
 def wanda(model: Model, inputs: Array, sparsity: float) -> Scores:
@@ -31,8 +32,14 @@ def wanda(model: Model, inputs: Array, sparsity: float) -> Scores:
     Returns:
       `float32`, one score per weight, by leaf name in the leaf's shape. Weights whose inputs
       can't be seen are scored as if all inputs were alike.
+
+    Raises:
+      ValueError: sparsity is not in (0, 1).
     """
-    return _scores(model, inputs, partial(_wanda, 1.0 - sparsity))
+    kept_for(sparsity, model.layout.num_weights)  # for its errors
+    seen = _see(model, inputs, _wanda, 1.0 - sparsity)
+    unseen = uniform_magnitude(model.params, model.layout, sparsity)
+    return {name: seen.get(name, unseen[name]) for name in model.layout.names}
 
 
 def obs(model: Model, inputs: Array, sparsity: float, *, damping: float = 0.01) -> Scores:
@@ -42,34 +49,38 @@ def obs(model: Model, inputs: Array, sparsity: float, *, damping: float = 0.01) 
     are relative to the layer's output, so that one threshold serves all layers. Args and result
     as in `wanda`.
     """
-    return _scores(model, inputs, partial(_obs, damping))
-
-
-def _scores(model: Model, inputs: Array, score: _Score) -> Scores:
-    seen = jax.jit(_see, static_argnums=2)(model, inputs, score)
+    kept_for(sparsity, model.layout.num_weights)  # for its errors
+    seen = _see(model, inputs, _obs, damping)
     return {
-        name: seen.get(name, jnp.abs(model.params[name]).astype(jnp.float32))
-        for name in model.spec.prunable
+        name: seen.get(name, _alone(model.params[name].astype(jnp.float32)))
+        for name in model.layout.names
     }
 
 
-def _see(model: Model, inputs: Array, score: _Score) -> Scores:
+def _alone(weights: Array) -> Array:
+    """What `_obs` says where all inputs are alike and independent."""
+    squares = jnp.square(weights)
+    return squares / jnp.maximum(jnp.sum(squares), jnp.finfo(jnp.float32).tiny)
+
+
+@partial(jax.jit, static_argnums=2)
+def _see(model: Model, inputs: Array, score: _Score, setting: Array) -> Scores:
     def look(product: Product, inputs: Array, weights: Array) -> Array:
-        return product.unmatrix(score(product, inputs, weights))
+        return product.unmatrix(score(setting, product, inputs, weights))
 
     return see_products(model.apply, look, model.params, model.buffers, inputs)
 
 
-def _wanda(density: float, product: Product, inputs: Array, weights: Array) -> Array:
-    rows = product.rows(inputs)
+def _wanda(density: Array, product: Product, inputs: Array, weights: Array) -> Array:
+    rows = enough_rows(product, inputs)
     norms = jnp.sqrt(jnp.mean(jnp.square(rows), axis=1))[..., None]
     scores = jnp.abs(product.matrix(weights)) * norms
     rank = jax.vmap(jax.vmap(ranks, in_axes=1, out_axes=1))(scores)
     return density * scores.shape[1] / rank
 
 
-def _obs(damping: float, product: Product, inputs: Array, weights: Array) -> Array:
-    rows, matrix = product.rows(inputs), product.matrix(weights)
+def _obs(damping: Array, product: Product, inputs: Array, weights: Array) -> Array:
+    rows, matrix = enough_rows(product, inputs), product.matrix(weights).astype(jnp.float32)
     gram = jnp.matmul(jnp.swapaxes(rows, 1, 2), rows) / rows.shape[1]
     diagonal = jnp.diagonal(gram, axis1=1, axis2=2)
     size = damping * jnp.mean(diagonal, axis=1)[:, None, None] + jnp.finfo(jnp.float32).tiny

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jgaprune.masks import Layout, apply_masks, join, kept_for, split
 from jgaprune.model import Model
 from jgaprune.saliency.one_shot import minimum_per_layer, one_shot
-from jgaprune.types import Array, Masks, Params, Repair, Scores
+from jgaprune.types import Masks, Params, Repair, Scores
 
 _BEYOND = (0.8, 0.64, 0.512)
 """Shares of the budget that it goes on to, so that layers which are to lose more have an order."""
@@ -42,7 +42,7 @@ def gradual(model: Model, repair: Repair, sparsity: float, *, rounds: int = 18) 
     masks: Masks = {name: jnp.ones(params[name].shape, bool) for name in layout.names}
     lasted = {name: jnp.zeros(params[name].shape, jnp.int32) for name in layout.names}
     sizes = {name: jnp.abs(params[name]) for name in layout.names}
-    for kept_fraction in _schedule(layout, sparsity, rounds):
+    for kept_fraction in schedule(layout, sparsity, rounds):
         masks = one_shot(_alive(sizes, masks), layout, 1.0 - kept_fraction)
         params = _refitted(model, repair, masks)
         lasted = {name: lasted[name] + masks[name] for name in layout.names}
@@ -50,10 +50,10 @@ def gradual(model: Model, repair: Repair, sparsity: float, *, rounds: int = 18) 
             name: jnp.where(masks[name], jnp.abs(params[name]), sizes[name])
             for name in layout.names
         }
-    return split(num_kept / _ranks(join(lasted, layout), join(sizes, layout)), layout)
+    return by_survival(lasted, sizes, layout, num_kept)
 
 
-def _schedule(layout: Layout, sparsity: float, rounds: int) -> list[float]:
+def schedule(layout: Layout, sparsity: float, rounds: int) -> list[float]:
     """Shares kept, round by round; those beyond the budget as long as every layer stays alive."""
     kept_fraction = 1.0 - sparsity
     shares = [kept_fraction ** (number / rounds) for number in range(1, rounds + 1)]
@@ -75,7 +75,8 @@ def _refitted(model: Model, repair: Repair, masks: Masks) -> Params:
     return repair.fit(apply_masks(model.params, masks), model.buffers)[1]
 
 
-def _ranks(lasted: Array, sizes: Array) -> Array:
-    """1 for the weight that lasted longest, the largest among equals."""
-    order = jnp.lexsort((-sizes, -lasted))
-    return jnp.zeros(order.shape, jnp.float32).at[order].set(jnp.arange(1.0, order.size + 1))
+def by_survival(lasted: Scores, sizes: Scores, layout: Layout, num_kept: int) -> Scores:
+    """The budget over the rank: 1 for what lasted longest, and has the largest score of that."""
+    order = jnp.lexsort((-join(sizes, layout), -join(lasted, layout)))
+    ranks = jnp.zeros(order.shape, jnp.float32).at[order].set(jnp.arange(1.0, order.size + 1))
+    return split(num_kept / ranks, layout)
