@@ -85,8 +85,8 @@ def budget_options(command: Callable[..., None]) -> Callable[..., None]:
         "--evaluations",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Budget: masks to try in all; a look (--racing) counts as its share.  [default: 1000 "
-        "if there is no other budget]",
+        help="Budget: masks to try in all; a look (--racing) counts as its share.  "
+        "[default: 120 where weights are refitted, else 1000, if there is no other budget]",
     )(command)
 
 
