@@ -12,6 +12,7 @@ from jgaprune import (  # type: ignore[attr-defined]
     repair,
     saliency,
     spaces,
+    training,
 )
 from jgaprune.driver import Progress, Racing, prune
 from jgaprune.engine import Record, Screen, Search, SearchState, Strategy, build_search
@@ -47,4 +48,5 @@ __all__ = [
     "repair",
     "saliency",
     "spaces",
+    "training",
 ]

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.tree_util import Partial
 
 import jgaprune as jp
 from jgaprune import evolvers, objectives, repair, saliency, spaces
@@ -71,27 +70,10 @@ def base(sparsity: float = SPARSITY):
     return saliency.protect(scores, LAYOUT, kept_for(sparsity, LAYOUT.num_weights))
 
 
-def _straight_through(sparsity: float):
-    start = saliency.lamp(MODEL.params, LAYOUT, sparsity)
-    loss = Partial(_imitation, MODEL)
-    settings = saliency.Training(steps=3, batch=8)
-    key = jax.random.key(3)
-    return saliency.straight_through(
-        loss, MODEL.params, start, LAYOUT, sparsity, INPUTS, key, settings=settings
-    )
-
-
-def _imitation(model, params, inputs):
-    logits = model.apply(params, model.buffers, inputs)
-    dense = model.apply(model.params, model.buffers, inputs)
-    return objectives.compare_logits(logits, dense)[0]
-
-
 OTHER_SALIENCIES: dict[str, Callable] = {
     "gradual": lambda sparsity: saliency.gradual(MODEL, RECONSTRUCT, sparsity, rounds=4),
     "lookahead": lambda sparsity: saliency.lookahead(MODEL.params, LAYOUT, sparsity),
     "obs": lambda sparsity: saliency.obs(MODEL, INPUTS, sparsity),
-    "straight_through": _straight_through,
     "synflow": lambda sparsity: saliency.synflow(MODEL, sparsity, rounds=10),
     "wanda": lambda sparsity: saliency.wanda(MODEL, INPUTS, sparsity),
 }

@@ -15,6 +15,7 @@ LAYERS = [
     {"masks", "checkpoint"},
     {"packed", "model", "ops"},
     {"saliency", "spaces", "inputs", "repair", "objectives", "evolvers"},
+    {"training"},
     {"engine", "report"},
     {"driver"},
     {"demo", "bench"},
@@ -25,7 +26,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ONLY_IN = {
     "evosax": {"evolvers"},
     "orbax": {"checkpoint"},
-    "optax": {"inputs", "saliency"},
+    "optax": {"inputs", "training"},
     "matplotlib": {"report"},
     "click": {"cli"},
     "rich": {"cli"},

@@ -12,7 +12,6 @@ from helpers import (
     count,
     trees_equal,
 )
-from jax.tree_util import Partial
 
 from jgaprune import saliency
 from jgaprune.masks import Layout, join, kept_for
@@ -208,31 +207,6 @@ def test_gradual_pruning_sees_that_a_refitted_twin_has_become_worth_more():
     scores = saliency.gradual(model, refit, 0.5, rounds=2)
     kept = saliency.one_shot(scores, model.layout, 0.5)["w"].ravel()
     assert kept.tolist() in ([True, False, False, True], [False, True, False, True])
-
-
-def _far_from(target, params, inputs):
-    return jnp.square(inputs @ params["w"] - inputs @ target).mean()
-
-
-def test_straight_through_finds_a_planted_mask():
-    """The target uses the half of the weights that magnitude would remove."""
-    key = jax.random.key(7)
-    weights = jax.random.normal(key, (20, 10))
-    layout = Layout(("w",), ((20, 10),))
-    small = np.abs(weights) < np.median(np.abs(weights))
-    inputs = jax.random.normal(jax.random.key(8), (256, 20))
-    scores = saliency.straight_through(
-        Partial(_far_from, jnp.where(small, weights, 0.0)),
-        {"w": weights},
-        saliency.magnitude({"w": weights}, layout, 0.5),
-        layout,
-        0.5,
-        inputs,
-        key,
-        settings=saliency.Training(steps=300, batch=64, learning_rate=0.1),
-    )
-    found = np.asarray(saliency.one_shot(scores, layout, 0.5)["w"])
-    assert (found == small).mean() > 0.9
 
 
 def _one_unseen(params, inputs):

@@ -2,17 +2,13 @@
 
 from dataclasses import dataclass
 
-DEFAULT_EVALUATIONS = 1000
-DEFAULT_REFITTED = 120
-"""Where each evaluation refits the weights, which takes about ten times as long."""
-
 
 @dataclass(frozen=True)
 class Budget:
     """What a run may spend; None where it is not limited.
 
     Attributes:
-      evaluations: candidates, generation 0 included; the default if nothing is limited.
+      evaluations: candidates, generation 0 included; the usual number if nothing is limited.
       generations: generations after generation 0.
       seconds: wall time of the search; a search whose population changes also compiles in it.
     """
@@ -21,7 +17,7 @@ class Budget:
     generations: int | None = None
     seconds: float | None = None
 
-    def resolved(self, default: int = DEFAULT_EVALUATIONS) -> "Budget":
+    def resolved(self, default: int) -> "Budget":
         """The same, with the default number of evaluations if nothing is limited."""
         if (self.evaluations, self.generations, self.seconds) == (None, None, None):
             return Budget(evaluations=default)

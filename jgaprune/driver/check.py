@@ -13,6 +13,7 @@ from jgaprune.driver.choices import (
     initial_population,
     unknown_name,
 )
+from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.racing import Racing
 from jgaprune.engine import FORMS, Strategy
 from jgaprune.masks import kept_for
@@ -31,6 +32,8 @@ def check_call(
     objective: object,
     evolver: object,
     repair: object,
+    preset: object,
+    train_steps: int | None,
     racing: object,
     population: int | None,
     chunk: object,
@@ -48,6 +51,10 @@ def check_call(
         unknown_name("objective", objective, OBJECTIVES),
         unknown_name("evolver", evolver, EVOLVERS),
         unknown_name("repair", repair, REPAIRS),
+        None
+        if preset in PRESETS
+        else f"preset must be one of {', '.join(PRESETS)}, got {preset!r}",
+        _steps_fault(train_steps),
         _sparsity_fault(sparsity, model),
         None if inputs is None else _inputs_fault("inputs", inputs, model),
         *_labels_faults(labels, inputs, objective, model),
@@ -67,6 +74,12 @@ def check_call(
     found = [fault for fault in faults if fault]
     if found:
         raise ValueError("; ".join(found) + ("" if found[-1].endswith("?") else "."))
+
+
+def _steps_fault(train_steps: object) -> str | None:
+    if train_steps is None or (isinstance(train_steps, int) and train_steps >= 0):
+        return None
+    return f"train_steps must be a whole number from 0 up, got {train_steps!r}"
 
 
 def _strategy_fault(strategy: object, chunk: object) -> str | None:

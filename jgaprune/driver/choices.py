@@ -21,7 +21,9 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
 }
 EVOLVERS = ("genetic", "paper1", "paper2", "paper3", "paper4", "paper5", "evosax:NAME")
 _IN_UNIT = ("accuracy", "agreement", "total_variation")
-REPAIRS = ("auto", "reconstruct", "batch_norm_delta", "none")
+REFITTING = ("reconstruct", "distil")
+"""Repairs that change weights, not only statistics."""
+REPAIRS = ("auto", *REFITTING, "batch_norm_delta", "none")
 
 _DEFAULT_POPULATION = 16
 _FEWEST_BY_DEFAULT = 8
@@ -51,7 +53,7 @@ def _one_base(model: Model, sparsity: float) -> MaskSpace:
     return _bases({"magnitude": basis}, model, sparsity)
 
 
-_BASES = ("gradual", "magnitude", "lookahead", "synflow", "wanda", "obs")
+_BASES = ("straight_through", "gradual", "magnitude", "lookahead", "synflow", "wanda", "obs")
 """Saliencies that order the weights of a layer in another way than the others."""
 SPACES: dict[str, Callable[[Model, float], MaskSpace]] = {
     "bases": _one_base,

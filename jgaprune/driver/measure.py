@@ -35,19 +35,19 @@ class Judge(NamedTuple):
 
     def dense_accuracy(self) -> float | None:
         """Accuracy of the dense model."""
-        return self._accuracy(self.model.params, self.model.buffers)
+        return self.accuracy_of(self.model.params, self.model.buffers)
 
     def measure(self, masks: Masks) -> Measure:
         """Fitness and accuracy with the run's repair."""
         return Measure(
             _fitness(self.repaired, self.key, masks),
-            self._accuracy(*repaired(self.model, self.repair, masks)),
+            self.accuracy_of(*repaired(self.model, self.repair, masks)),
         )
 
     def measure_raw(self, masks: Masks) -> Measure:
         """Fitness and accuracy of the masked weights as they are."""
         fitness = None if self.raw is None else _fitness(self.raw, self.key, masks)
-        return Measure(fitness, self._accuracy(*repaired(self.model, None, masks)))
+        return Measure(fitness, self.accuracy_of(*repaired(self.model, None, masks)))
 
     def seconds_per_evaluation(self, masks: Masks) -> float:
         """How long one evaluation takes; only once such masks have been measured before."""
@@ -59,9 +59,10 @@ class Judge(NamedTuple):
         """Accuracy with the run's repair."""
         if self.data is None:
             return None
-        return self._accuracy(*repaired(self.model, self.repair, masks))
+        return self.accuracy_of(*repaired(self.model, self.repair, masks))
 
-    def _accuracy(self, params: Params, buffers: Buffers) -> float | None:
+    def accuracy_of(self, params: Params, buffers: Buffers) -> float | None:
+        """Accuracy of weights as they are."""
         if self.data is None:
             return None
         return accuracy(self.model, params, buffers, *self.data)

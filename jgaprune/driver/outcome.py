@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import jax
 
+from jgaprune.driver.finish import Result
 from jgaprune.driver.loop import Progression
-from jgaprune.driver.measure import Judge, repaired
+from jgaprune.driver.measure import Judge
 from jgaprune.driver.stopwatch import Stopwatch
 from jgaprune.report import Baseline, Report
 from jgaprune.types import Genome, Masks, MaskSpace
@@ -15,7 +16,7 @@ from jgaprune.types import Genome, Masks, MaskSpace
 def make_report(
     judge: Judge,
     sparsity: float,
-    space: MaskSpace,
+    result: Result,
     done: Progression,
     baselines: dict[str, Baseline],
     settings: dict[str, object],
@@ -23,17 +24,15 @@ def make_report(
     watch: Stopwatch,
 ) -> Report:
     """The report of a run that is over."""
-    masks = _decode(space, done.genome)
-    params, buffers = repaired(judge.model, judge.repair, masks)
-    dense, pruned = judge.dense_accuracy(), judge.accuracy(masks)
+    dense, pruned = judge.dense_accuracy(), result.measures[result.winner].accuracy
     if done.failures:
         warnings += (f"{done.failures} evaluations gave NaN and counted as the worst.",)
     warnings += _disappointments(done.history.best[-1], baselines)
     return Report(
         model=judge.model,
-        params=params,
-        buffers=buffers,
-        masks=masks,
+        params=result.params,
+        buffers=result.buffers,
+        masks=result.masks,
         target_sparsity=sparsity,
         objective=str(settings["objective"]),
         fitness={"start": done.start, "best": done.history.best[-1]},
@@ -42,7 +41,9 @@ def make_report(
         history=done.history,
         evaluations=done.evaluations,
         generations=done.generation,
-        seconds={**watch.seconds, "search": done.seconds, "total": watch.total()},
+        seconds={**watch.seconds, "total": watch.total()},
+        winner=result.winner,
+        candidates=result.measures,
         settings=settings,
         interrupted=done.interrupted,
         warnings=warnings,
@@ -51,11 +52,12 @@ def make_report(
 
 def accuracy_of(judge: Judge, space: MaskSpace) -> Callable[[Genome], float | None]:
     """What a search asks for the accuracy of a genome."""
-    return lambda genome: judge.accuracy(_decode(space, genome))
+    return lambda genome: judge.accuracy(decode(space, genome))
 
 
 @jax.jit
-def _decode(space: MaskSpace, genome: Genome) -> Masks:
+def decode(space: MaskSpace, genome: Genome) -> Masks:
+    """The masks of one genome."""
     return space.decode(genome)
 
 

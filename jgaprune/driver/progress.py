@@ -9,7 +9,7 @@ class Progress:
     """One step of a run.
 
     Attributes:
-      phase: "inputs", "baselines", "compile" or "search".
+      phase: "inputs", "baselines", "training", "compile", "search" or "finish".
       generation: generations done, 0 for the sampled one.
       generations: generations in all, None if another budget ends the run.
       evaluations: candidates evaluated.

@@ -6,19 +6,22 @@ import jax
 import numpy as np
 
 from jgaprune.driver.baselines import magnitude_scores, one_shot_masks, one_shot_scores
-from jgaprune.driver.budget import DEFAULT_EVALUATIONS, DEFAULT_REFITTED, Budget
+from jgaprune.driver.budget import Budget
 from jgaprune.driver.check import check_call
-from jgaprune.driver.choices import initial_population
+from jgaprune.driver.choices import REFITTING, initial_population
+from jgaprune.driver.finish import best_seed, finish, hold_out
 from jgaprune.driver.loop import run_search
 from jgaprune.driver.measure import (
     EvaluationData,
     measure_baselines,
 )
-from jgaprune.driver.outcome import accuracy_of, make_report
+from jgaprune.driver.outcome import accuracy_of, decode, make_report
 from jgaprune.driver.plan import Choices, plan_search
+from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.progress import OnRecord, Progress, ignore
 from jgaprune.driver.racing import Racing, describe_racing, make_screen
 from jgaprune.driver.stopwatch import Stopwatch
+from jgaprune.driver.train import choose_steps, train_masks
 from jgaprune.driver.wiring import (
     build_ready,
     choose_repair,
@@ -47,6 +50,8 @@ def prune(
     objective: str | Objective = "output_distance",
     evolver: str | Evolver = "genetic",
     repair: bool | str | Repair = "auto",
+    preset: str = "default",
+    train_steps: int | None = None,
     racing: bool | Racing = False,
     seeds: bool = True,
     evaluations: int | None = None,
@@ -77,10 +82,17 @@ def prune(
         "agreement", "accuracy", "cross_entropy", or an `Objective`.
       evolver: "genetic", "paper1" to "paper5", "evosax:NAME", or an `Evolver`.
       repair: what is done to what is left, in every evaluation and in the result. "reconstruct"
-        refits kept weights, biases and batch-norm statistics, layer by layer;
+        refits kept weights, biases and batch-norm statistics, layer by layer; "distil" does so
+        too, and trains the weights of the result further, to imitate the dense network;
         "batch_norm_delta" corrects the statistics; or "none", or a `Repair`. "auto" (or True)
-        reconstructs in the space "bases", unless inputs are noise, the objective needs labels
-        or the evolver is the paper's; there, and in other spaces, it corrects the statistics.
+        distils in the space "bases", unless inputs are noise, the objective needs labels or the
+        evolver is the paper's; there, and in other spaces, it corrects the statistics. Where
+        weights are refitted, an eighth of the inputs is held out for the choice at the end.
+      preset: "fast", "default" or "thorough": a third, one or four times the usual effort, for
+        evaluations and training.
+      train_steps: of gradient training, of masks before the search in the space "bases" and of
+        weights after it with the repair "distil"; 0 for none. By default 300 times the preset's
+        effort, fewer where the budget is below the usual.
       racing: whether children are looked at on an eighth of the inputs, and only the best quarter
         of them evaluated in full; or a `Racing` with other shares. A look counts as that share
         of an evaluation. Not with an objective or a repair of your own, nor with "paper1" to
@@ -88,8 +100,8 @@ def prune(
       seeds: whether the one-shot masks are put into generation 0, so that the result is never
         worse than the best of them where the space can express them; "paper1" to "paper5" are
         never seeded.
-      evaluations: budget in candidates, generation 0 included; by default 120 where "auto" or
-        you chose "reconstruct", else 1000.
+      evaluations: budget in candidates, generation 0 included; by default 120 where weights are
+        refitted, else 1000, times the preset's effort.
       generations: budget in generations.
       seconds: budget in seconds of search.
       population: candidates per generation; by default 16, or less for a budget below 480
@@ -123,11 +135,13 @@ def prune(
         objective=objective,
         evolver=evolver,
         repair=repair,
+        preset=preset,
+        train_steps=train_steps,
         racing=racing,
         population=population,
         chunk=chunk,
         strategy=strategy,
-        budget=budget.resolved(),
+        budget=budget,
         evaluation_data=evaluation_data,
     )
     choices = Choices(space, objective, evolver).as_pytrees()
@@ -140,6 +154,9 @@ def prune(
         model, inputs, repair, keys.inputs, supplement=supplement and labels is None
     )
     repair = choose_repair(repair, choices, chosen.origin)
+    refitting = repair in REFITTING
+    if refitting:
+        chosen = hold_out(chosen, keys.choice)
     vary_key = jax.random.fold_in(keys.inputs, 1)
     varied = None if labels is not None else vary(vary_key, chosen.all)  # labels would not hold
     used_repair = make_repair(model, chosen, repair, varied)
@@ -150,18 +167,34 @@ def prune(
     watch.lap("inputs")
 
     tell(Progress("baselines"))
-    refits = used_repair if repair == "reconstruct" else None
+    budget = PRESETS[preset].budget(budget, refitting)
+    initial = initial_population(evolver, population, budget.evaluations, model)
+    refits = used_repair if refitting else None
     if space == "bases":
-        scores = one_shot_scores(model, sparsity, chosen.all[: chosen.num_for_repair], refits)
+        scores = one_shot_scores(model, sparsity, chosen.for_repair, refits)
     else:
         scores = magnitude_scores(model.params, model.layout, sparsity)
+    watch.lap("one_shot")
+
+    tell(Progress("training"))
+    steps, untrained = choose_steps(
+        model,
+        PRESETS[preset].steps_within(budget, refitting, initial),
+        asked=train_steps,
+        choices=choices,
+        repair=repair,
+        inputs=chosen,
+    )
+    if steps.masks:
+        scores["straight_through"] = train_masks(
+            model, sparsity, chosen.all, scores, refits, steps.masks, keys.masks
+        )
+    watch.lap("training")
     one_shot = one_shot_masks(scores, model.layout, sparsity)
     baselines = measure_baselines(judge, one_shot)
     watch.lap("baselines")
 
     tell(Progress("compile"))
-    budget = budget.resolved(DEFAULT_EVALUATIONS if refits is None else DEFAULT_REFITTED)
-    initial = initial_population(evolver, population, budget.evaluations, model)
     plan = build_plan(initial=initial, scores=scores)
     screen = make_screen(model, racing, plan, objective, chosen, labels, repair, varied)
     seeded = seeds and not choices.names()[-1].startswith("paper")
@@ -181,12 +214,24 @@ def prune(
     watch.lap("compile")
 
     done = run_search(ready.search, keys.search, budget, accuracy_of(judge, plan.space), tell)
+    watch.lap("search")
+
+    tell(Progress("finish"))
+    found = {"evolved": decode(plan.space, done.genome)}
+    if refitting and isinstance(objective, str) and seeded:
+        found |= best_seed(one_shot, baselines)
+    weight_steps = 0 if done.interrupted else steps.weights
+    result = finish(judge, objective, found, chosen, weight_steps, keys.weights)
+    watch.lap("finish")
     settings = {
         "sparsity": sparsity,
         "inputs": chosen.origin,
         "num_inputs": len(chosen.all),
+        "num_held_out": len(chosen.held_out),
         **dict(zip(choices._fields, choices.names(), strict=True)),
         "repair": repair_name(model, repair),
+        "preset": preset,
+        "train_steps": steps._asdict(),
         "racing": describe_racing(screen, len(chosen.all)),
         "seeds": ready.num_seeds,
         **vars(budget),
@@ -197,5 +242,5 @@ def prune(
         "strategy": str(ready.strategy),
         "chunk": ready.strategy.chunk,
     }
-    warnings = chosen.warnings + ready.warnings
-    return make_report(judge, sparsity, plan.space, done, baselines, settings, warnings, watch)
+    warnings = chosen.warnings + untrained + ready.warnings
+    return make_report(judge, sparsity, result, done, baselines, settings, warnings, watch)

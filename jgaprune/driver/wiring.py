@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgaprune.driver.choices import choose_objective
+from jgaprune.driver.choices import REFITTING, choose_objective
 from jgaprune.driver.kept_inputs import synthesized
 from jgaprune.driver.measure import EvaluationData, Judge
 from jgaprune.driver.plan import Choices, Plan
@@ -41,6 +41,9 @@ class Keys(NamedTuple):
     inputs: Key
     scores: Key
     search: Key
+    choice: Key
+    masks: Key
+    weights: Key
 
 
 def split_key(key: int | Key) -> Keys:
@@ -49,7 +52,8 @@ def split_key(key: int | Key) -> Keys:
         key = jax.random.key(operator.index(key))
     elif not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.wrap_key_data(key) if key.shape else jax.random.key(key)
-    return Keys(key, *jax.random.split(key, 3))
+    own = jax.random.split(key, 3)
+    return Keys(key, *own, *jax.random.split(jax.random.fold_in(key, 3), 3))
 
 
 class Inputs(NamedTuple):
@@ -60,12 +64,19 @@ class Inputs(NamedTuple):
       num_for_repair: so many of them, from the first, are what the repair works on.
       origin: where they come from.
       warnings: what a reader should know of them.
+      held_out: `[M, ...]`, others like them, which neither search nor repair sees; may be none.
     """
 
     all: Array
     num_for_repair: int
     origin: str
     warnings: tuple[str, ...] = ()
+    held_out: Array | tuple[()] = ()
+
+    @property
+    def for_repair(self) -> Array:
+        """Those that the repair works on."""
+        return self.all[: self.num_for_repair]
 
 
 def make_inputs(
@@ -119,7 +130,7 @@ def choose_repair(repair: str | Repair, choices: Choices, origin: str) -> str | 
         return repair
     space, objective, evolver = choices.names()
     refits = space == "bases" and origin != "noise" and objective not in LABELLED_OBJECTIVES
-    return "reconstruct" if refits and not evolver.startswith("paper") else "batch_norm_delta"
+    return "distil" if refits and not evolver.startswith("paper") else "batch_norm_delta"
 
 
 def make_repair(
@@ -138,8 +149,8 @@ def make_repair(
         return as_pytree(repair)
     if repair == "none":
         return None
-    first, rest = inputs.all[: inputs.num_for_repair], inputs.all[inputs.num_for_repair :]
-    if repair == "reconstruct":
+    first, rest = inputs.for_repair, inputs.all[inputs.num_for_repair :]
+    if repair in REFITTING:
         return reconstruct(model, first, shown=inputs.all if shown is None else shown)
     delta = batch_norm_delta(model, first, shown=rest if len(rest) else None)
     return delta._replace(inputs=inputs.all)

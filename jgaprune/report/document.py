@@ -37,6 +37,8 @@ def to_document(report: "Report") -> dict[str, Any]:
             "fitness": {"objective": report.objective, **report.fitness},
             "accuracy": report.accuracy,
             "baselines": {name: _baseline(one) for name, one in report.baselines.items()},
+            "winner": report.winner,
+            "candidates": {name: _measure(one) for name, one in report.candidates.items()},
             "evaluations": report.evaluations,
             "generations": report.generations,
             "interrupted": report.interrupted,

@@ -95,6 +95,9 @@ class Report:
       evaluations: candidates evaluated.
       generations: generations run.
       seconds: wall time of each phase: `inputs`, `compile`, `search`, `total` and so on.
+      winner: which of the candidates the result is.
+      candidates: what the choice at the end was made from, by name: fitness on inputs held out
+        from search and repair, None where none were, and accuracy.
       settings: everything needed to repeat the run, JSON values only; `repair` is falsy for a
         run without repair.
       interrupted: True if the run was stopped before its budget was used.
@@ -115,6 +118,8 @@ class Report:
     generations: int
     seconds: dict[str, float]
     settings: Mapping[str, object]
+    winner: str = "evolved"
+    candidates: Mapping[str, Measure] = field(default_factory=dict)
     interrupted: bool = False
     warnings: tuple[str, ...] = ()
 

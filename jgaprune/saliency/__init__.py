@@ -12,11 +12,9 @@ from jgaprune.saliency.gradual import gradual
 from jgaprune.saliency.lookahead import lookahead
 from jgaprune.saliency.magnitude import lamp, magnitude
 from jgaprune.saliency.one_shot import minimum_per_layer, one_shot, protect
-from jgaprune.saliency.straight_through import Training, straight_through
 from jgaprune.saliency.synflow import synflow
 
 __all__ = [
-    "Training",
     "erk",
     "gradual",
     "lamp",
@@ -26,7 +24,6 @@ __all__ = [
     "obs",
     "one_shot",
     "protect",
-    "straight_through",
     "synflow",
     "uniform_magnitude",
     "wanda",

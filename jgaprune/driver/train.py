@@ -1,0 +1,157 @@
+"""The gradient's part of a run: masks trained before the search, weights distilled after it."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jgaprune.driver.plan import Choices
+from jgaprune.driver.wiring import Inputs
+from jgaprune.inputs import vary
+from jgaprune.masks import apply_masks
+from jgaprune.model import Model
+from jgaprune.repair import batch_norm_delta
+from jgaprune.report import LABELLED_OBJECTIVES
+from jgaprune.saliency import one_shot
+from jgaprune.training import Training, distil, imitation, straight_through
+from jgaprune.types import Array, Buffers, Key, Masks, Params, Repair, Scores
+
+_SCORE_RATE_ALONE = 0.05
+"""Learning rate of scores where the weights stay: then only the masks can make up for a loss."""
+
+
+class Steps(NamedTuple):
+    """Steps of training, of the masks before the search and of the weights after it."""
+
+    masks: int
+    weights: int
+
+
+def choose_steps(
+    model: Model,
+    usual: int,
+    *,
+    asked: int | None,
+    choices: Choices,
+    repair: str | Repair,
+    inputs: Inputs,
+) -> tuple[Steps, tuple[str, ...]]:
+    """How long to train, and why not where it was to be expected.
+
+    Masks are trained for the space that has a place for them, unless inputs are noise or the
+    objective needs labels; weights where the repair is to distil them.
+
+    Args:
+      model: the dense network.
+      usual: steps for this effort and budget.
+      asked: steps that the caller asked for.
+      choices: of the caller.
+      repair: of the run.
+      inputs: of the run.
+    """
+    space, objective, evolver = choices.names()
+    label_free = objective not in (*LABELLED_OBJECTIVES, "custom")
+    fit = space == "bases" and label_free and isinstance(repair, str) and repair != "none"
+    usable = inputs.origin != "noise" and not evolver.startswith("paper")
+    count = usual if asked is None else asked
+    steps = Steps(count if fit and usable else 0, count if repair == "distil" else 0)
+    if not any(steps) or has_gradient(model, inputs.all):
+        return steps, ()
+    return Steps(0, 0), (
+        f"JAX cannot differentiate {model.spec.name}: nothing was trained by gradient.",
+    )
+
+
+def train_masks(
+    model: Model,
+    sparsity: float,
+    inputs: Array,
+    scores: dict[str, Scores],
+    refits: Repair | None,
+    steps: int,
+    key: Key,
+) -> Scores:
+    """Scores trained straight through: from gradual pruning where weights are refitted.
+
+    Args:
+      model: the dense network.
+      sparsity: fraction to remove.
+      inputs: of the run, unlabelled.
+      scores: the one-shot ones, by name.
+      refits: the run's repair if it refits weights, which are then trained along; else the
+        weights stay as they are, and LAMP is where the scores start.
+      steps: of training.
+      key: of its batches.
+    """
+    if refits is None:
+        start, params = scores["lamp"], model.params
+        settings = Training(steps, score_rate=_SCORE_RATE_ALONE, weight_rate=0.0)
+    else:
+        start, settings = scores["gradual"], Training(steps)
+        params = _refitted(model, refits, one_shot(start, model.layout, sparsity))
+    trained = straight_through(
+        imitation(model),
+        params,
+        start,
+        model.layout,
+        sparsity,
+        inputs,
+        key,
+        settings=settings,
+        vary=vary,
+    )
+    return trained.scores
+
+
+def distilled(
+    model: Model,
+    repaired: tuple[Params, Buffers],
+    masks: Masks,
+    inputs: Inputs,
+    steps: int,
+    key: Key,
+) -> tuple[Params, Buffers]:
+    """Repaired weights trained further, with the batch-norm statistics that belong to them.
+
+    Args:
+      model: the dense network.
+      repaired: weights and statistics that the run's repair made of the masks; they are what
+        is left where training is interrupted.
+      masks: what is kept.
+      inputs: of the run, unlabelled.
+      steps: of training.
+      key: of its batches.
+    """
+    settings = Training(steps)
+    try:
+        params = distil(
+            imitation(model), repaired[0], masks, inputs.all, key, settings=settings, vary=vary
+        )
+    except KeyboardInterrupt:
+        return repaired
+    return _corrected(batch_norm_delta(model, inputs.for_repair), params, model.buffers)
+
+
+def has_gradient(model: Model, inputs: Array) -> bool:
+    """Whether JAX can differentiate the network, which may hold loops of unknown length."""
+    gradient = partial(jax.grad(imitation(model)), model.params)
+    try:
+        jax.eval_shape(gradient, inputs[:2])
+    except Exception:  # whatever the caller's own functions raise
+        return False
+    return True
+
+
+@jax.jit
+def _refitted(model: Model, refits: Repair, masks: Masks) -> Params:
+    """Kept weights as refitted, removed ones as they were."""
+    _, params, _ = refits.fit(apply_masks(model.params, masks), model.buffers)
+    kept = {name: jnp.where(mask, params[name], model.params[name]) for name, mask in masks.items()}
+    return {**params, **kept}
+
+
+@jax.jit
+def _corrected(statistics: Repair, params: Params, buffers: Buffers) -> tuple[Params, Buffers]:
+    _, params, buffers = statistics.fit(params, buffers)
+    return params, buffers

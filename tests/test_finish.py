@@ -1,0 +1,88 @@
+"""The choice at the end: by inputs held out, never a worse candidate, nothing lost."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import INPUTS, LAYOUT, MODEL, RECONSTRUCT, SPARSITY, base, inputs_for, trees_equal
+
+import jgaprune as jp
+from jgaprune import saliency
+from jgaprune.driver import train
+from jgaprune.driver.finish import best_seed, finish, hold_out
+from jgaprune.driver.measure import Judge, repaired
+from jgaprune.driver.wiring import Inputs
+from jgaprune.report import Baseline, Measure
+
+KEY = jax.random.key(5)
+GOOD = saliency.one_shot(base(), LAYOUT, SPARSITY)
+SMALLEST = {name: 1.0 / (1e-6 + jnp.abs(MODEL.params[name])) for name in LAYOUT.names}
+BAD = saliency.one_shot(SMALLEST, LAYOUT, SPARSITY)
+DATA = (
+    np.asarray(INPUTS),
+    np.asarray(jnp.argmax(MODEL.apply(MODEL.params, MODEL.buffers, INPUTS), -1)),
+)
+JUDGE = Judge(MODEL, RECONSTRUCT, lambda key, masks: None, None, KEY, DATA)
+HELD = Inputs(INPUTS, len(INPUTS), "given", held_out=inputs_for(MODEL, 8, seed=21))
+
+
+def test_the_better_on_held_out_inputs_wins_whatever_its_place():
+    judge = JUDGE._replace(repair=None)
+    for order in (("good", "bad"), ("bad", "good")):
+        found = {name: {"good": GOOD, "bad": BAD}[name] for name in order}
+        result = finish(judge, "output_distance", found, HELD, 0, KEY)
+        assert result.winner == "good" and trees_equal(result.masks, GOOD)
+    assert trees_equal((result.params, result.buffers), repaired(MODEL, None, GOOD))
+
+
+def test_what_it_measures_is_the_objective_on_the_held_out_inputs():
+    result = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 0, KEY)
+    logits = MODEL.apply(result.params, result.buffers, HELD.held_out)
+    dense = MODEL.apply(MODEL.params, MODEL.buffers, HELD.held_out)
+    expected, _ = jp.objectives.compare_outputs(logits, dense)
+    assert result.measures["good"].fitness == pytest.approx(float(expected), rel=1e-5)
+    assert result.measures["good"].accuracy == JUDGE.accuracy_of(result.params, result.buffers)
+
+
+def test_without_held_out_inputs_the_first_wins():
+    inputs = Inputs(INPUTS, len(INPUTS), "given")
+    result = finish(JUDGE, "output_distance", {"bad": BAD, "good": GOOD}, inputs, 0, KEY)
+    assert result.winner == "bad" and result.measures["good"].fitness is None
+
+
+def test_distilled_weights_are_kept_only_where_they_are_better(monkeypatch):
+    result = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 3, KEY)
+    kept, spoiled = result.measures["good"].fitness, result.measures["good, distilled"].fitness
+    assert result.winner == ("good, distilled" if spoiled < kept else "good")
+    monkeypatch.setattr(
+        train, "distil", lambda loss, params, *args, **kwargs: jax.tree.map(jnp.zeros_like, params)
+    )
+    spoiled = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 3, KEY)
+    assert spoiled.winner == "good" and any(leaf.any() for leaf in spoiled.params.values())
+
+
+def test_interrupted_training_leaves_the_repaired_weights(monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "distil", interrupt)
+    result = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 3, KEY)
+    assert trees_equal((result.params, result.buffers), repaired(MODEL, RECONSTRUCT, GOOD))
+
+
+@pytest.mark.parametrize(("num", "first"), [(64, 64), (64, 40), (16, 8), (7, 7)])
+def test_an_eighth_is_held_out_of_both_parts_and_seen_by_none(num, first):
+    inputs = jnp.arange(num, dtype=jnp.float32)[:, None]
+    divided = hold_out(Inputs(inputs, first, "given"), KEY)
+    seen, held = divided.all[:, 0].tolist(), np.ravel(divided.held_out).tolist()
+    assert sorted(seen + held) == list(range(num))
+    assert len(held) == first // 8 + (num - first) // 8
+    assert divided.for_repair[:, 0].tolist() == [one for one in seen if one < first]
+
+
+def test_the_best_seed_is_that_of_the_best_fitness():
+    def baseline(fitness):
+        return Baseline(Measure(0.0, None), Measure(fitness, None))
+
+    baselines = {"a": baseline(0.3), "b": baseline(0.1), "c": baseline(float("nan"))}
+    assert list(best_seed(dict.fromkeys("abc", GOOD), baselines)) == ["b"]
