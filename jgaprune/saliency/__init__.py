@@ -12,6 +12,7 @@ from jgaprune.saliency.gradual import gradual
 from jgaprune.saliency.lookahead import lookahead
 from jgaprune.saliency.magnitude import lamp, magnitude
 from jgaprune.saliency.one_shot import minimum_per_layer, one_shot, protect
+from jgaprune.saliency.sparse_gpt import sparse_gpt
 from jgaprune.saliency.straight_through import Training, straight_through
 from jgaprune.saliency.synflow import synflow
 
@@ -26,6 +27,7 @@ __all__ = [
     "obs",
     "one_shot",
     "protect",
+    "sparse_gpt",
     "straight_through",
     "synflow",
     "uniform_magnitude",
