@@ -135,11 +135,21 @@ OBJECTIVES: dict[str, Objective] = {
     "accuracy": objectives.accuracy(MODEL, LABELS, repair=REPAIR),
     "agreement": objectives.agreement(MODEL, repair=REPAIR),
     "cross_entropy": objectives.cross_entropy(MODEL, LABELS, repair=REPAIR),
+    "feature_distance": objectives.feature_distance(MODEL, repair=REPAIR),
     "kl": objectives.kl(MODEL, repair=REPAIR),
+    "kl_top": objectives.kl(MODEL, repair=REPAIR, top=2),
     "output_distance": objectives.output_distance(MODEL, repair=REPAIR),
+    "reverse_kl": objectives.reverse_kl(MODEL, repair=REPAIR),
+    "reverse_kl_top": objectives.reverse_kl(MODEL, repair=REPAIR, top=2),
     "total_variation": objectives.total_variation(MODEL, repair=REPAIR),
     "logit_cosine": objectives.logit_cosine(MODEL, repair=REPAIR),
     "logit_mse": objectives.logit_mse(MODEL, repair=REPAIR),
+    "weighted_sum": objectives.weighted_sum(
+        [
+            (objectives.feature_distance(MODEL, repair=REPAIR), 0.5),
+            (objectives.kl(MODEL, repair=REPAIR), 2.0),
+        ]
+    ),
 }
 
 

@@ -97,7 +97,8 @@ class _Data(NamedTuple):
     "--objective",
     default="output_distance",
     show_default=True,
-    help=f"What is minimised. One of {', '.join(driver.OBJECTIVES)}. "
+    help=f"What is minimised. One of {', '.join(driver.OBJECTIVES)}, or a weighted sum such as "
+    "kl+0.1*feature_distance. "
     f"{' and '.join(LABELLED_OBJECTIVES)} need labels in --inputs.",
 )
 @budget_options

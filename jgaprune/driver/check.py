@@ -14,6 +14,7 @@ from jgaprune.driver.choices import (
     unknown_name,
 )
 from jgaprune.driver.racing import Racing
+from jgaprune.driver.weighted import objective_fault
 from jgaprune.engine import FORMS, Strategy
 from jgaprune.masks import kept_for
 from jgaprune.model import Model, label_faults
@@ -45,7 +46,7 @@ def check_call(
     """
     faults = [
         unknown_name("space", space, SPACES),
-        unknown_name("objective", objective, OBJECTIVES),
+        objective_fault(objective, OBJECTIVES),
         unknown_name("evolver", evolver, EVOLVERS),
         unknown_name("repair", repair, REPAIRS),
         _sparsity_fault(sparsity, model),

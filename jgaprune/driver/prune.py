@@ -74,7 +74,8 @@ def prune(
         setting.
       space: "bases", "offsets", "weights", "scores", or a `MaskSpace`.
       objective: "output_distance", "total_variation", "logit_cosine", "logit_mse", "kl",
-        "agreement", "accuracy", "cross_entropy", or an `Objective`.
+        "reverse_kl", "agreement", "feature_distance", "accuracy", "cross_entropy", a weighted sum
+        such as "kl+0.1*feature_distance", or an `Objective`.
       evolver: "genetic", "paper1" to "paper5", "evosax:NAME", or an `Evolver`.
       repair: what is done to what is left, in every evaluation and in the result. "reconstruct"
         refits kept weights, biases and batch-norm statistics, layer by layer;
