@@ -33,6 +33,10 @@ def said(report, pattern):
 REPORT = prune(evaluation_data=(np.asarray(INPUTS), LABELS))
 
 
+def test_other_inputs_are_looked_at_always_and_masks_around_the_result_only_if_asked():
+    assert REPORT.trust.held_out.inputs == "varied" and REPORT.trust.rank_correlation is None
+
+
 def test_the_report_says_what_the_arrays_say():
     assert count(REPORT.masks) == kept_for(SPARSITY, LAYOUT.num_weights)
     for name, mask in REPORT.masks.items():

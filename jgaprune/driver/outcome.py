@@ -3,13 +3,11 @@
 import math
 from collections.abc import Callable
 
-import jax
-
 from jgaprune.driver.loop import Progression
-from jgaprune.driver.measure import Judge, repaired
+from jgaprune.driver.measure import Judge, decoded, repaired
 from jgaprune.driver.stopwatch import Stopwatch
-from jgaprune.report import Baseline, Report
-from jgaprune.types import Genome, Masks, MaskSpace
+from jgaprune.report import Baseline, Report, Trust
+from jgaprune.types import Genome, MaskSpace
 
 
 def make_report(
@@ -21,14 +19,16 @@ def make_report(
     settings: dict[str, object],
     warnings: tuple[str, ...],
     watch: Stopwatch,
+    trust: Callable[[Genome, float], Trust] = lambda genome, fitness: Trust(),
 ) -> Report:
-    """The report of a run that is over."""
-    masks = _decode(space, done.genome)
+    """The report of a run that is over; `trust` says how far the fitness of its best is."""
+    masks = decoded(space, done.genome)
     params, buffers = repaired(judge.model, judge.repair, masks)
     dense, pruned = judge.dense_accuracy(), judge.accuracy(masks)
     if done.failures:
         warnings += (f"{done.failures} evaluations gave NaN and counted as the worst.",)
     warnings += _disappointments(done.history.best[-1], baselines)
+    found = trust(done.genome, done.history.best[-1])
     return Report(
         model=judge.model,
         params=params,
@@ -45,18 +45,14 @@ def make_report(
         seconds={**watch.seconds, "search": done.seconds, "total": watch.total()},
         settings=settings,
         interrupted=done.interrupted,
-        warnings=warnings,
+        warnings=warnings + found.warnings(),
+        trust=found,
     )
 
 
 def accuracy_of(judge: Judge, space: MaskSpace) -> Callable[[Genome], float | None]:
     """What a search asks for the accuracy of a genome."""
-    return lambda genome: judge.accuracy(_decode(space, genome))
-
-
-@jax.jit
-def _decode(space: MaskSpace, genome: Genome) -> Masks:
-    return space.decode(genome)
+    return lambda genome: judge.accuracy(decoded(space, genome))
 
 
 def _disappointments(best: float, baselines: dict[str, Baseline]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from jgaprune.driver.plan import Choices, plan_search
 from jgaprune.driver.progress import OnRecord, Progress, ignore
 from jgaprune.driver.racing import Racing, describe_racing, make_screen
 from jgaprune.driver.stopwatch import Stopwatch
+from jgaprune.driver.trust import examine, hold_out
 from jgaprune.driver.wiring import (
     build_ready,
     choose_repair,
@@ -57,6 +58,7 @@ def prune(
     chunk: int | str = "auto",
     strategy: str | Strategy = "auto",
     evaluation_data: EvaluationData | None = None,
+    trust: bool = False,
     on_record: OnRecord | None = None,
 ) -> Report:
     """Prunes a pre-trained network by evolving masks; no labels, and no data, needed.
@@ -102,6 +104,9 @@ def prune(
         what the machine runs well, which long searches measure first. It changes the speed, and
         the result by rounding only.
       evaluation_data: `(inputs, labels)` that only the report sees, never the search.
+      trust: whether the report looks closer at how far fitness can be trusted: on freshly
+        synthesised inputs, where it else varies those of the run, and with `evaluation_data` by
+        the rank correlation of fitness and accuracy around the result. Takes some minutes.
       on_record: called with a `Progress` between blocks of generations.
 
     Returns:
@@ -199,4 +204,9 @@ def prune(
         "chunk": ready.strategy.chunk,
     }
     warnings = chosen.warnings + ready.warnings
-    return make_report(judge, sparsity, plan.space, done, baselines, settings, warnings, watch)
+    unseen_key, around_key = jax.random.split(jax.random.fold_in(keys.root, 2))
+    unseen = hold_out(model, objective, chosen, repair, used_repair, unseen_key, fresh=trust)
+    look = examine(judge, plan.space, unseen, one_shot, baselines, around_key if trust else None)
+    return make_report(
+        judge, sparsity, plan.space, done, baselines, settings, warnings, watch, look
+    )
