@@ -88,6 +88,7 @@ def _imitation(model, params, inputs):
 
 
 OTHER_SALIENCIES: dict[str, Callable] = {
+    "exact_obs": lambda sparsity: saliency.exact_obs(MODEL, INPUTS, sparsity),
     "gradual": lambda sparsity: saliency.gradual(MODEL, RECONSTRUCT, sparsity, rounds=4),
     "lookahead": lambda sparsity: saliency.lookahead(MODEL.params, LAYOUT, sparsity),
     "obs": lambda sparsity: saliency.obs(MODEL, INPUTS, sparsity),

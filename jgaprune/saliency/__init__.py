@@ -8,6 +8,7 @@ a function in a file here, one export, and one row in the tests' table.
 
 from jgaprune.saliency.activations import obs, wanda
 from jgaprune.saliency.density import erk, uniform_magnitude
+from jgaprune.saliency.exact_obs import exact_obs
 from jgaprune.saliency.gradual import gradual
 from jgaprune.saliency.lookahead import lookahead
 from jgaprune.saliency.magnitude import lamp, magnitude
@@ -19,6 +20,7 @@ from jgaprune.saliency.synflow import synflow
 __all__ = [
     "Training",
     "erk",
+    "exact_obs",
     "gradual",
     "lamp",
     "lookahead",

@@ -17,7 +17,8 @@ import numpy as np
 
 from jgaprune.masks import Layout, apply_masks, keep_top, kept_for
 from jgaprune.model import Model
-from jgaprune.ops import Both, Product, Rules, enough_rows, in_lockstep
+from jgaprune.ops import Both, Product, Rules, in_lockstep
+from jgaprune.saliency.activations import gram_of
 from jgaprune.saliency.one_shot import minimum_per_layer
 from jgaprune.types import Array, Masks, Params
 
@@ -99,12 +100,6 @@ def _largest(params: Params, num_kept: dict[str, int]) -> Masks:
         name: keep_top(jnp.abs(params[name]).reshape(-1), num).reshape(params[name].shape)
         for name, num in num_kept.items()
     }
-
-
-def gram_of(product: Product, inputs: Array) -> Array:
-    """`X'X / M [groups, K, K]` of what enters a product."""
-    rows = enough_rows(product, inputs)
-    return jnp.matmul(jnp.swapaxes(rows, 1, 2), rows) / rows.shape[1]
 
 
 class _Blocks(NamedTuple):
