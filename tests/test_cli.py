@@ -187,6 +187,7 @@ def test_racing_is_asked_for_by_an_option(files, tmp_path):
     assert "paper2 evaluates every child" in result.stderr
 
 
+@pytest.mark.slow
 def test_trust_is_looked_at_closer_by_an_option(files, tmp_path):
     arguments = ("prune", "--weights", files / "mlp.safetensors", "--sparsity", "0.5", *SEARCH)
     arguments += ("--inputs", files / "inputs.npy", "--eval-data", files / "labelled.npz")
