@@ -31,8 +31,10 @@ COMPARISONS = {
     "logit_cosine": objectives.compare_directions,
     "logit_mse": objectives.compare_logits,
     "kl": objectives.compare_distributions,
+    "reverse_kl": objectives.compare_distributions_reversed,
     "agreement": objectives.compare_decisions,
 }
+SUMS = {"output_distance+feature_distance": ("output_distance", "feature_distance")}
 
 
 def main() -> None:
@@ -61,13 +63,11 @@ def main() -> None:
 
 def _cell(model, source, repair, sparsity, data, arguments) -> dict:
     space, genomes = _genomes(model, sparsity, arguments.genomes)
-    dense = model.apply(model.params, model.buffers, repair.inputs)
-    rows = [_measure(model, space, repair, jnp.asarray(data[0]), genome) for genome in genomes]
+    dense = objectives.features_of(model, model.params, model.buffers, repair.inputs)
+    test_inputs = jnp.asarray(data[0])
+    rows = [_measure(model, space, repair, dense, test_inputs, genome) for genome in genomes]
     error = np.array([np.mean(np.asarray(seen).argmax(-1) != data[1]) for _, seen in rows])
-    fitness = {
-        name: np.array([float(compare(logits, dense)[0]) for logits, _ in rows])
-        for name, compare in COMPARISONS.items()
-    }
+    fitness = _fitness([measured for measured, _ in rows])
     mean_rank = np.mean([rankdata(values) for values in fitness.values()], axis=0)
     better = np.argsort(mean_rank)[: len(error) // 2]
     return {
@@ -79,6 +79,13 @@ def _cell(model, source, repair, sparsity, data, arguments) -> dict:
             name: _correlation(values[better], error[better]) for name, values in fitness.items()
         },
     }
+
+
+def _fitness(measured: list[dict]) -> dict[str, np.ndarray]:
+    """What every objective, and every sum of some, says of every genome."""
+    fitness = {name: np.array([float(one[name]) for one in measured]) for name in measured[0]}
+    sums = {name: np.sum([fitness[part] for part in parts], axis=0) for name, parts in SUMS.items()}
+    return fitness | sums
 
 
 def _correlation(fitness: np.ndarray, error: np.ndarray) -> float:
@@ -107,10 +114,14 @@ def _genomes(model, sparsity, number):
 
 
 @jax.jit
-def _measure(model, space, repair, test_inputs, genome):
+def _measure(model, space, repair, dense, test_inputs, genome):
+    """What every objective says of a genome, and its logits on the test images."""
     params = jp.masks.apply_masks(model.params, space.decode(genome))
     logits, params, buffers = repair.fit(params, model.buffers)
-    return logits, model.apply(params, buffers, test_inputs)
+    fitness = {name: compare(logits, dense.logits)[0] for name, compare in COMPARISONS.items()}
+    features = objectives.features_of(model, params, buffers, repair.inputs)
+    fitness["feature_distance"] = objectives.compare_features(features, dense)[0]
+    return fitness, model.apply(params, buffers, test_inputs)
 
 
 def _arguments():

@@ -71,6 +71,7 @@ def base(sparsity: float = SPARSITY):
 
 
 OTHER_SALIENCIES: dict[str, Callable] = {
+    "exact_obs": lambda sparsity: saliency.exact_obs(MODEL, INPUTS, sparsity),
     "gradual": lambda sparsity: saliency.gradual(MODEL, RECONSTRUCT, sparsity, rounds=4),
     "lookahead": lambda sparsity: saliency.lookahead(MODEL.params, LAYOUT, sparsity),
     "obs": lambda sparsity: saliency.obs(MODEL, INPUTS, sparsity),
@@ -117,11 +118,21 @@ OBJECTIVES: dict[str, Objective] = {
     "accuracy": objectives.accuracy(MODEL, LABELS, repair=REPAIR),
     "agreement": objectives.agreement(MODEL, repair=REPAIR),
     "cross_entropy": objectives.cross_entropy(MODEL, LABELS, repair=REPAIR),
+    "feature_distance": objectives.feature_distance(MODEL, repair=REPAIR),
     "kl": objectives.kl(MODEL, repair=REPAIR),
+    "kl_top": objectives.kl(MODEL, repair=REPAIR, top=2),
     "output_distance": objectives.output_distance(MODEL, repair=REPAIR),
+    "reverse_kl": objectives.reverse_kl(MODEL, repair=REPAIR),
+    "reverse_kl_top": objectives.reverse_kl(MODEL, repair=REPAIR, top=2),
     "total_variation": objectives.total_variation(MODEL, repair=REPAIR),
     "logit_cosine": objectives.logit_cosine(MODEL, repair=REPAIR),
     "logit_mse": objectives.logit_mse(MODEL, repair=REPAIR),
+    "weighted_sum": objectives.weighted_sum(
+        [
+            (objectives.feature_distance(MODEL, repair=REPAIR), 0.5),
+            (objectives.kl(MODEL, repair=REPAIR), 2.0),
+        ]
+    ),
 }
 
 

@@ -187,6 +187,16 @@ def test_racing_is_asked_for_by_an_option(files, tmp_path):
     assert "paper2 evaluates every child" in result.stderr
 
 
+@pytest.mark.slow
+def test_trust_is_looked_at_closer_by_an_option(files, tmp_path):
+    arguments = ("prune", "--weights", files / "mlp.safetensors", "--sparsity", "0.5", *SEARCH)
+    arguments += ("--inputs", files / "inputs.npy", "--eval-data", files / "labelled.npz")
+    arguments += ("--space", "offsets", "--repair", "none", "--quiet")
+    result = run(*arguments, "--trust", "--out", tmp_path / "a", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["trust"]["rank_correlation"]["num_masks"] > 24
+
+
 def test_inspect_shows_architecture_and_what_is_prunable():
     result = run("inspect", DIGITS, "--json")
     document = json.loads(result.stdout)

@@ -33,6 +33,10 @@ def said(report, pattern):
 REPORT = prune(evaluation_data=(np.asarray(INPUTS), LABELS))
 
 
+def test_other_inputs_are_looked_at_always_and_masks_around_the_result_only_if_asked():
+    assert REPORT.trust.held_out.inputs == "varied" and REPORT.trust.rank_correlation is None
+
+
 def test_the_report_says_what_the_arrays_say():
     assert count(REPORT.masks) == kept_for(SPARSITY, LAYOUT.num_weights)
     for name, mask in REPORT.masks.items():
@@ -120,6 +124,7 @@ COMPARISONS = {
     "logit_cosine": objectives.compare_directions,
     "logit_mse": objectives.compare_logits,
     "kl": objectives.compare_distributions,
+    "reverse_kl": objectives.compare_distributions_reversed,
     "agreement": objectives.compare_decisions,
     "accuracy": objectives.compare_labels,
     "cross_entropy": objectives.compare_likelihood,
@@ -131,9 +136,13 @@ def test_every_objective_is_what_its_name_says(objective):
     labels = LABELS if objective in ("accuracy", "cross_entropy") else None
     report = prune(objective=objective, labels=labels, evolver="paper1")
     assert report.uses_labels == (labels is not None)
-    dense = MODEL.apply(MODEL.params, MODEL.buffers, INPUTS)
-    logits = MODEL.apply(report.params, report.buffers, INPUTS)
-    fitness, _ = COMPARISONS[objective](logits, dense if labels is None else jnp.asarray(labels))
+    dense = objectives.features_of(MODEL, MODEL.params, MODEL.buffers, INPUTS)
+    pruned = objectives.features_of(MODEL, report.params, report.buffers, INPUTS)
+    if objective == "feature_distance":
+        fitness, _ = objectives.compare_features(pruned, dense)
+    else:
+        reference = dense.logits if labels is None else jnp.asarray(labels)
+        fitness, _ = COMPARISONS[objective](pruned.logits, reference)
     assert report.fitness["best"] == pytest.approx(float(fitness), rel=1e-4)
 
 
@@ -172,6 +181,10 @@ def test_budgets_hold(limit):
         ({"sparsity": 0.999}, "stay alive"),
         ({"space": "offset"}, "space must be one of bases, offsets"),
         ({"objective": "loss"}, "objective must be one of"),
+        ({"objective": "kl+2*loss"}, "got 'loss'"),
+        ({"objective": "kl+accuracy"}, "cannot be part of a sum"),
+        ({"objective": "kl+-1*agreement"}, "above 0, got -1"),
+        ({"objective": "kl+much*agreement"}, "must be a number"),
         ({"evolver": "evosax:CMAES_X"}, "CMA_ES"),
         ({"evolver": "paper6"}, "evolver must be one of"),
         ({"population": 0}, "population must be at least 2"),

@@ -5,11 +5,14 @@ import pytest
 from helpers import INPUTS, LAYOUT, MODEL, OBJECTIVES, REPAIR, SPACES, SPARSITY
 
 from jgaprune import objectives, saliency, spaces
-from jgaprune.masks import kept_for
+from jgaprune.engine import Strategy, evaluate
+from jgaprune.masks import apply_masks, kept_for
 from jgaprune.model import Model
+from jgaprune.types import Score
 
 ALL = {name: jnp.ones(shape, bool) for name, shape in zip(LAYOUT.names, LAYOUT.shapes, strict=True)}
-LABEL_FREE = ["agreement", "kl", "logit_cosine", "logit_mse", "output_distance", "total_variation"]
+MASKS = saliency.one_shot(saliency.lamp(MODEL.params, LAYOUT, SPARSITY), LAYOUT, SPARSITY)
+LABEL_FREE = sorted(set(OBJECTIVES) - {"accuracy", "cross_entropy"})
 
 
 @pytest.mark.parametrize("name", LABEL_FREE)
@@ -41,6 +44,7 @@ def test_lower_fitness_is_better_than_removing_at_random(name, key):
         objectives.compare_directions,
         objectives.compare_logits,
         objectives.compare_distributions,
+        objectives.compare_distributions_reversed,
         objectives.compare_decisions,
         objectives.compare_labels,
         objectives.compare_likelihood,
@@ -143,15 +147,12 @@ def test_jit_equals_eager_and_order_does_not_matter(name, key):
 
 def test_own_inputs_are_seen_after_the_repair(key):
     other = INPUTS[::-1] * 0.5
-    masks = saliency.one_shot(saliency.lamp(MODEL.params, LAYOUT, SPARSITY), LAYOUT, SPARSITY)
-    from jgaprune.masks import apply_masks
-
-    params = apply_masks(MODEL.params, masks)
+    params = apply_masks(MODEL.params, MASKS)
     _, params, buffers = REPAIR.fit(params, MODEL.buffers)
     expected, _ = objectives.compare_logits(
         MODEL.apply(params, buffers, other), MODEL.apply(MODEL.params, MODEL.buffers, other)
     )
-    found = objectives.logit_mse(MODEL, inputs=other, repair=REPAIR)(key, masks)
+    found = objectives.logit_mse(MODEL, inputs=other, repair=REPAIR)(key, MASKS)
     assert float(found.fitness) == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -177,3 +178,149 @@ def test_a_nan_in_the_logits_is_a_nan_in_the_fitness(key):
 def _broken(params, inputs):
     logits = inputs @ params["w"]
     return jnp.where(params["w"][2, 1] == 0, jnp.nan, logits)
+
+
+def _softmax(x):
+    return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+
+
+def test_reverse_kl_is_kl_the_other_way_round_and_top_puts_the_rest_into_one_bucket():
+    dense, pruned = 2 * np.random.default_rng(0).normal(size=(2, 7, 9)).astype(np.float32)
+    largest = np.argsort(-dense, axis=1)[:, :3]
+
+    def shares(logits):
+        p = _softmax(logits.astype(np.float64))
+        chosen = np.take_along_axis(p, largest, axis=1)
+        return np.concatenate([chosen, 1 - chosen.sum(axis=1, keepdims=True)], axis=1)
+
+    def divergence(p, q):
+        return np.mean(np.sum(p * np.log(p / q), axis=1))
+
+    p, q = shares(dense), shares(pruned)
+    top = objectives.top_outputs(jnp.asarray(dense), 3)
+    forward, _ = objectives.compare_top(jnp.asarray(pruned), top)
+    backward, _ = objectives.compare_top_reversed(jnp.asarray(pruned), top)
+    assert float(forward) == pytest.approx(divergence(p, q), rel=1e-4)
+    assert float(backward) == pytest.approx(divergence(q, p), rel=1e-4)
+    reverse, _ = objectives.compare_distributions_reversed(pruned, dense)
+    assert float(reverse) == pytest.approx(divergence(_softmax(pruned), _softmax(dense)), rel=1e-4)
+    assert float(forward) < float(objectives.compare_distributions(pruned, dense)[0])
+
+
+def test_top_of_all_outputs_is_plain_kl_and_extreme_logits_stay_finite(key):
+    everything = objectives.kl(MODEL, repair=REPAIR, top=4)(key, MASKS)
+    assert float(everything.fitness) == float(OBJECTIVES["kl"](key, MASKS).fitness)
+    sure, other = jnp.array([[300.0, 0.0, -300.0, 0.0]]), jnp.array([[-300.0, 0.0, 300.0, 0.0]])
+    top = objectives.top_outputs(sure, 1)
+    forward, backward = (
+        float(compare(other, top)[0])
+        for compare in (objectives.compare_top, objectives.compare_top_reversed)
+    )
+    assert forward == pytest.approx(600)
+    assert backward == pytest.approx(300 - np.log(2))
+    with pytest.raises(ValueError, match="at least 1"):
+        objectives.reverse_kl(MODEL, repair=REPAIR, top=0)
+
+
+def test_feature_distance_is_the_mean_over_what_enters_every_layer_of_the_repaired_network(key):
+    _, params, buffers = REPAIR.fit(apply_masks(MODEL.params, MASKS), MODEL.buffers)
+    dense = objectives.features_of(MODEL, MODEL.params, MODEL.buffers, INPUTS)
+    pruned = objectives.features_of(MODEL, params, buffers, INPUTS)
+    assert set(dense.layers) == {"conv2.kernel", "linear.kernel"}  # the first sees the inputs
+    assert dense.layers["conv2.kernel"].shape == (len(INPUTS), 8, 8, 6)
+    head = {name: MODEL.params[f"linear.{name}"] for name in ("kernel", "bias")}
+    again = dense.layers["linear.kernel"] @ head["kernel"] + head["bias"]
+    np.testing.assert_allclose(again, dense.logits, rtol=1e-4, atol=1e-5)
+    errors = [
+        np.square(pruned.layers[name] - one).sum() / np.square(one).sum()
+        for name, one in dense.layers.items()
+    ]
+    errors.append(float(objectives.compare_logits(pruned.logits, dense.logits)[0]))
+    found = OBJECTIVES["feature_distance"](key, MASKS)
+    assert float(found.fitness) == pytest.approx(np.mean(errors), rel=1e-4)
+
+
+def _branches(params, inputs):
+    hidden = jnp.tanh(inputs @ params["first"])
+    return hidden @ params["main"] + hidden @ params["shortcut"]
+
+
+def test_layers_that_share_their_inputs_count_once_and_dead_features_are_no_nan(key):
+    params = {"first": jnp.eye(3), "main": jnp.ones((3, 2)), "shortcut": jnp.eye(3)[:, :2]}
+    model = Model.from_fn(_branches, params, (3,))
+    features = objectives.features_of(model, params, {}, jnp.eye(2, 3))
+    assert list(features.layers) == ["main"]
+    dead = features._replace(layers={"main": jnp.zeros((2, 3))})
+    assert float(objectives.compare_features(dead, dead)[0]) == pytest.approx(0, abs=1e-6)
+    same, _ = objectives.compare_features(features, dead)
+    assert float(same) == pytest.approx(float(jnp.mean(features.layers["main"] ** 2)) / 2)
+
+
+def test_places_of_features_are_few():
+    image = jax.random.normal(jax.random.key(0), (2, 33, 5, 4))
+    params = {"first": jnp.ones((1, 1, 4, 3)), "second": jnp.ones((1, 1, 3, 2))}
+    model = Model.from_fn(_convolutions, params, (33, 5, 4))
+    features = objectives.features_of(model, params, {}, image)
+    np.testing.assert_allclose(
+        features.layers["second"], jnp.tile(image.sum(-1, keepdims=True), 3)[:, ::5], rtol=1e-5
+    )
+
+
+def _convolutions(params, inputs):
+    for name in ("first", "second"):
+        inputs = jax.lax.conv_general_dilated(
+            inputs, params[name], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+    return inputs.mean(axis=(1, 2))
+
+
+def test_a_weighted_sum_is_the_sum_and_repairs_and_runs_once(key):
+    repairs = []
+
+    def counted(params, buffers):
+        repairs.append(1)
+        return REPAIR.fit(params, buffers)
+
+    repair = REPAIR._replace(fit=counted)
+    parts = {
+        objectives.kl(MODEL, repair=repair): 0.5,
+        objectives.agreement(MODEL, repair=repair): 3,
+    }
+    inner = objectives.weighted_sum(parts)
+    foreign = jax.tree_util.Partial(_foreign)
+    total = objectives.weighted_sum(
+        [(inner, 2.0), (objectives.logit_mse(MODEL, repair=repair), 1.0), (foreign, 10.0)]
+    )
+    found = total(key, MASKS)
+    assert len(repairs) == 1
+    apart = {name: float(OBJECTIVES[name](key, MASKS).fitness) for name in OBJECTIVES}
+    expected = apart["kl"] + 6 * apart["agreement"] + apart["logit_mse"] + 10 * 0.25
+    assert float(found.fitness) == pytest.approx(expected, rel=1e-4)
+    assert int(found.kept) == int(OBJECTIVES["kl"](key, MASKS).kept)
+
+
+def _foreign(key, masks):
+    return Score(jnp.float32(0.25), jnp.float32(0.25), jnp.int32(0))
+
+
+def test_parts_on_other_inputs_are_not_mixed_up(key):
+    parts = [objectives.kl(MODEL, inputs=one) for one in (INPUTS, INPUTS[:4])]
+    together = objectives.weighted_sum([(part, 1.0) for part in parts])(key, MASKS)
+    apart = sum(float(part(key, MASKS).fitness) for part in parts)
+    assert float(together.fitness) == pytest.approx(apart, rel=1e-5)
+
+
+@pytest.mark.parametrize("parts", [[], [(_foreign, 0.0)], [(_foreign, float("nan"))]])
+def test_impossible_weights_are_explained(parts):
+    with pytest.raises(ValueError, match="finite and above 0"):
+        objectives.weighted_sum(parts)
+
+
+@pytest.mark.parametrize("form", ["vmap", "matmul", "kernel"])
+def test_features_and_sums_under_every_strategy(form, key):
+    space = SPACES["offsets"].space
+    genomes = jax.vmap(space.sample)(jax.random.split(key, 2))
+    score = jax.jit(evaluate, static_argnums=4)
+    found, _ = score(space, OBJECTIVES["weighted_sum"], key, genomes, Strategy(form, 2))
+    alone = [OBJECTIVES["weighted_sum"](key, space.decode(one)).fitness for one in genomes]
+    np.testing.assert_allclose(found, alone, rtol=1e-4)

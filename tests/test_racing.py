@@ -103,6 +103,15 @@ def test_a_look_is_the_runs_objective_and_repair_on_its_inputs(key):
     assert float(looked.fitness) == pytest.approx(float(raw(key, MASKS).fitness), rel=1e-5)
 
 
+def test_a_look_at_a_sum_of_objectives_is_the_sum_of_looks(key):
+    parts = {"kl": 1.0, "feature_distance": 0.1}
+    looked = screen("kl+0.1*feature_distance").objective(key, MASKS)
+    expected = sum(
+        weight * float(screen(name).objective(key, MASKS).fitness) for name, weight in parts.items()
+    )
+    assert float(looked.fitness) == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_look_keeps_every_input_with_its_label(key):
     labels = jnp.concatenate([jnp.arange(len(MADE)) % 5, LABELS])
     repair = jp.repair.batch_norm_delta(MODEL, MADE[::4], shown=INPUTS[::4])

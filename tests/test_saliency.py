@@ -18,6 +18,7 @@ from jgaprune.masks import Layout, join, kept_for
 from jgaprune.model import Model
 from jgaprune.repair import reconstruct
 from jgaprune.saliency.density import erk_densities
+from jgaprune.saliency.exact_obs import MOST_INPUTS
 
 
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.9])
@@ -142,6 +143,58 @@ def test_obs_is_the_error_of_removing_one_weight_and_refitting_the_others():
         refit = others @ np.linalg.lstsq(others, target[:, output], rcond=None)[0]
         expected = np.square(refit - target[:, output]).sum() / np.square(target).sum()
         assert float(scores["b"][place, output]) == pytest.approx(expected, rel=0.02)
+
+
+def _removals_by_brute_force(weights, gram):
+    """Places in the order of removal, and the least-squares error that each one adds."""
+    left, order, added, before = list(range(len(weights))), [], [], 0.0
+
+    def error(kept):
+        change = weights.copy()
+        if kept:
+            change[kept] -= np.linalg.solve(gram[np.ix_(kept, kept)], gram[kept] @ weights)
+        return change @ gram @ change
+
+    while left:
+        errors = [error([other for other in left if other != place]) for place in left]
+        order.append(left.pop(int(np.argmin(errors))))
+        added.append(min(errors) - before)
+        before = min(errors)
+    return order, np.array(added)
+
+
+def test_exact_obs_removes_what_adds_least_after_refitting_all_that_are_left():
+    model = _two_layer_model()
+    inputs = jax.random.normal(jax.random.key(6), (200, 7))
+    scores = np.asarray(saliency.exact_obs(model, inputs, 0.5, damping=0.02)["b"])
+    rows = _rows_by_numpy(model, inputs)["b"]
+    weights = np.asarray(model.params["b"], np.float64)
+    size = np.square(rows @ weights).sum() / len(rows)
+    gram = rows.T @ rows / len(rows)
+    damped = gram + 0.02 * np.mean(np.diag(gram)) * np.eye(len(gram))
+    for output in range(weights.shape[1]):
+        order, added = _removals_by_brute_force(weights[:, output], damped)
+        assert np.argsort(scores[:, output]).tolist() == order
+        expected = np.maximum.accumulate(added) / size
+        np.testing.assert_allclose(scores[order, output], expected, rtol=2e-3)
+
+
+def test_exact_obs_leaves_layers_with_too_many_inputs_to_obs():
+    params = {"w": jax.random.normal(jax.random.key(4), (MOST_INPUTS + 1, 2))}
+    model = Model.from_fn(_one_layer, params, (MOST_INPUTS + 1,))
+    inputs = jax.random.normal(jax.random.key(5), (9, MOST_INPUTS + 1))
+    scores = [one(model, inputs, 0.5)["w"] for one in (saliency.exact_obs, saliency.obs)]
+    np.testing.assert_allclose(*scores, rtol=1e-5)
+
+
+def test_exact_obs_knows_a_twin_of_an_input():
+    """The first of two equal inputs goes for nothing, the second then carries both weights."""
+    params = {"w": jnp.array([[0.5], [0.5], [0.6], [0.7]])}
+    model = Model.from_fn(_one_layer, params, (4,))
+    inputs = jax.random.normal(jax.random.key(9), (400, 4))
+    inputs = inputs.at[:, 1].set(inputs[:, 0])
+    scores = saliency.exact_obs(model, inputs, 0.5, damping=1e-4)["w"].ravel()
+    assert min(scores[:2]) < 1e-3 * max(scores) and max(scores[:2]) == max(scores)
 
 
 def test_synflow_in_one_round_is_the_sum_over_paths():

@@ -117,6 +117,16 @@ def evaluation_options(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
 
 
+def trust_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds `--trust`."""
+    return click.option(
+        "--trust",
+        is_flag=True,
+        help="Look closer at how far fitness can be trusted: on newly made inputs and, with "
+        "--eval-data, whether fitness ranks masks as accuracy does. Takes some minutes.",
+    )(command)
+
+
 def normalisation_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds `--mean` and `--std`."""
     command = click.option(

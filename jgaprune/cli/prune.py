@@ -18,6 +18,7 @@ from jgaprune.cli.options import (
     evaluation_options,
     load_model,
     normalisation_options,
+    trust_option,
 )
 from jgaprune.cli.progress import shown_progress
 from jgaprune.inputs.files import read_evaluation_data, read_inputs
@@ -97,11 +98,13 @@ class _Data(NamedTuple):
     "--objective",
     default="output_distance",
     show_default=True,
-    help=f"What is minimised. One of {', '.join(driver.OBJECTIVES)}. "
+    help=f"What is minimised. One of {', '.join(driver.OBJECTIVES)}, or a weighted sum such as "
+    "kl+0.1*feature_distance. "
     f"{' and '.join(LABELLED_OBJECTIVES)} need labels in --inputs.",
 )
 @budget_options
 @evaluation_options
+@trust_option
 @click.option(
     "--seed",
     default=0,
@@ -149,6 +152,7 @@ def prune(
     racing: bool,
     chunk: Any,
     strategy: str,
+    trust: bool,
     seed: int,
     repair: str,
     mean: tuple[float, ...] | None,
@@ -191,6 +195,7 @@ def prune(
                 chunk=chunk,
                 strategy=strategy,
                 evaluation_data=data.evaluation,
+                trust=trust,
                 on_record=interrupts.between_generations(show),
             )
         files = {"weights": weights, "inputs": inputs, "eval_data": eval_data}

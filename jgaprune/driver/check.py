@@ -15,6 +15,7 @@ from jgaprune.driver.choices import (
 )
 from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.racing import Racing
+from jgaprune.driver.weighted import objective_fault
 from jgaprune.engine import FORMS, Strategy
 from jgaprune.masks import kept_for
 from jgaprune.model import Model, label_faults
@@ -48,7 +49,7 @@ def check_call(
     """
     faults = [
         unknown_name("space", space, SPACES),
-        unknown_name("objective", objective, OBJECTIVES),
+        objective_fault(objective, OBJECTIVES),
         unknown_name("evolver", evolver, EVOLVERS),
         unknown_name("repair", repair, REPAIRS),
         None

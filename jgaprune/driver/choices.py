@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from jgaprune import evolvers, objectives, saliency, spaces
+from jgaprune.driver.weighted import weighted_names
 from jgaprune.masks import Layout, kept_for
 from jgaprune.model import Model
 from jgaprune.types import Array, Evolver, MaskSpace, Objective, Repair, Scores
@@ -15,7 +16,9 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "logit_cosine": objectives.logit_cosine,
     "logit_mse": objectives.logit_mse,
     "kl": objectives.kl,
+    "reverse_kl": objectives.reverse_kl,
     "agreement": objectives.agreement,
+    "feature_distance": objectives.feature_distance,
     "accuracy": objectives.accuracy,
     "cross_entropy": objectives.cross_entropy,
 }
@@ -82,12 +85,19 @@ def choose_objective(
     labels: Array | None,
     repair: Repair | None,
 ) -> Objective:
-    """An objective by name; on the repair's own inputs it costs no forward pass of its own."""
+    """An objective by name, or a weighted sum by names; it looks at what the repair shows."""
     if not isinstance(objective, str):
         return objective
     own_inputs = None if repair is not None and repair.inputs is inputs else inputs
     given = (model,) if labels is None else (model, labels)
-    return OBJECTIVES[objective](*given, inputs=own_inputs, repair=repair)
+    if objective in OBJECTIVES:
+        return OBJECTIVES[objective](*given, inputs=own_inputs, repair=repair)
+    return objectives.weighted_sum(
+        [
+            (OBJECTIVES[name](*given, inputs=own_inputs, repair=repair), weight)
+            for name, weight in weighted_names(objective)
+        ]
+    )
 
 
 def choose_evolver(

@@ -9,7 +9,17 @@ import numpy as np
 from jgaprune.masks import apply_masks
 from jgaprune.model import Model
 from jgaprune.report import Baseline, Measure, accuracy
-from jgaprune.types import Array, Buffers, Key, Masks, Objective, Params, Repair
+from jgaprune.types import (
+    Array,
+    Buffers,
+    Genome,
+    Key,
+    Masks,
+    MaskSpace,
+    Objective,
+    Params,
+    Repair,
+)
 
 EvaluationData = tuple[np.ndarray, np.ndarray]
 
@@ -40,19 +50,19 @@ class Judge(NamedTuple):
     def measure(self, masks: Masks) -> Measure:
         """Fitness and accuracy with the run's repair."""
         return Measure(
-            _fitness(self.repaired, self.key, masks),
+            fitness_of(self.repaired, self.key, masks),
             self.accuracy_of(*repaired(self.model, self.repair, masks)),
         )
 
     def measure_raw(self, masks: Masks) -> Measure:
         """Fitness and accuracy of the masked weights as they are."""
-        fitness = None if self.raw is None else _fitness(self.raw, self.key, masks)
+        fitness = None if self.raw is None else fitness_of(self.raw, self.key, masks)
         return Measure(fitness, self.accuracy_of(*repaired(self.model, None, masks)))
 
     def seconds_per_evaluation(self, masks: Masks) -> float:
         """How long one evaluation takes; only once such masks have been measured before."""
         started = time.perf_counter()
-        _fitness(self.repaired, self.key, masks)
+        fitness_of(self.repaired, self.key, masks)
         return time.perf_counter() - started
 
     def accuracy(self, masks: Masks) -> float | None:
@@ -85,7 +95,14 @@ def repaired(model: Model, repair: Repair | None, masks: Masks) -> tuple[Params,
     return params, buffers
 
 
-def _fitness(objective: Objective, key: Key, masks: Masks) -> float:
+@jax.jit
+def decoded(space: MaskSpace, genome: Genome) -> Masks:
+    """The masks of a genome."""
+    return space.decode(genome)
+
+
+def fitness_of(objective: Objective, key: Key, masks: Masks) -> float:
+    """What an objective says of masks."""
     return float(_score(objective, key, masks))
 
 

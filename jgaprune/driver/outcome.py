@@ -3,14 +3,12 @@
 import math
 from collections.abc import Callable
 
-import jax
-
 from jgaprune.driver.finish import Result
 from jgaprune.driver.loop import Progression
-from jgaprune.driver.measure import Judge
+from jgaprune.driver.measure import Judge, decoded
 from jgaprune.driver.stopwatch import Stopwatch
-from jgaprune.report import Baseline, Report
-from jgaprune.types import Genome, Masks, MaskSpace
+from jgaprune.report import Baseline, Report, Trust
+from jgaprune.types import Genome, MaskSpace
 
 
 def make_report(
@@ -22,12 +20,14 @@ def make_report(
     settings: dict[str, object],
     warnings: tuple[str, ...],
     watch: Stopwatch,
+    trust: Callable[[Genome, float], Trust] = lambda genome, fitness: Trust(),
 ) -> Report:
-    """The report of a run that is over."""
+    """The report of a run that is over; `trust` says how far the fitness of its best is."""
     dense, pruned = judge.dense_accuracy(), result.measures[result.winner].accuracy
     if done.failures:
         warnings += (f"{done.failures} evaluations gave NaN and counted as the worst.",)
     warnings += _disappointments(done.history.best[-1], baselines)
+    found = trust(done.genome, done.history.best[-1])
     return Report(
         model=judge.model,
         params=result.params,
@@ -46,19 +46,14 @@ def make_report(
         candidates=result.measures,
         settings=settings,
         interrupted=done.interrupted,
-        warnings=warnings,
+        warnings=warnings + found.warnings(),
+        trust=found,
     )
 
 
 def accuracy_of(judge: Judge, space: MaskSpace) -> Callable[[Genome], float | None]:
     """What a search asks for the accuracy of a genome."""
-    return lambda genome: judge.accuracy(decode(space, genome))
-
-
-@jax.jit
-def decode(space: MaskSpace, genome: Genome) -> Masks:
-    """The masks of one genome."""
-    return space.decode(genome)
+    return lambda genome: judge.accuracy(decoded(space, genome))
 
 
 def _disappointments(best: float, baselines: dict[str, Baseline]) -> tuple[str, ...]:

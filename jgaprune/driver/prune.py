@@ -11,17 +11,15 @@ from jgaprune.driver.check import check_call
 from jgaprune.driver.choices import REFITTING, initial_population
 from jgaprune.driver.finish import best_seed, finish, hold_out
 from jgaprune.driver.loop import run_search
-from jgaprune.driver.measure import (
-    EvaluationData,
-    measure_baselines,
-)
-from jgaprune.driver.outcome import accuracy_of, decode, make_report
+from jgaprune.driver.measure import EvaluationData, decoded, measure_baselines
+from jgaprune.driver.outcome import accuracy_of, make_report
 from jgaprune.driver.plan import Choices, plan_search
 from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.progress import OnRecord, Progress, ignore
 from jgaprune.driver.racing import Racing, describe_racing, make_screen
 from jgaprune.driver.stopwatch import Stopwatch
 from jgaprune.driver.train import choose_steps, train_masks
+from jgaprune.driver.trust import examine, unseen_by
 from jgaprune.driver.wiring import (
     build_ready,
     choose_repair,
@@ -62,6 +60,7 @@ def prune(
     chunk: int | str = "auto",
     strategy: str | Strategy = "auto",
     evaluation_data: EvaluationData | None = None,
+    trust: bool = False,
     on_record: OnRecord | None = None,
 ) -> Report:
     """Prunes a pre-trained network by evolving masks; no labels, and no data, needed.
@@ -79,7 +78,8 @@ def prune(
         setting.
       space: "bases", "offsets", "weights", "scores", or a `MaskSpace`.
       objective: "output_distance", "total_variation", "logit_cosine", "logit_mse", "kl",
-        "agreement", "accuracy", "cross_entropy", or an `Objective`.
+        "reverse_kl", "agreement", "feature_distance", "accuracy", "cross_entropy", a weighted sum
+        such as "kl+0.1*feature_distance", or an `Objective`.
       evolver: "genetic", "paper1" to "paper5", "evosax:NAME", or an `Evolver`.
       repair: what is done to what is left, in every evaluation and in the result. "reconstruct"
         refits kept weights, biases and batch-norm statistics, layer by layer; "distil" does so
@@ -113,6 +113,9 @@ def prune(
         what the machine runs well, which long searches measure first. It changes the speed, and
         the result by rounding only.
       evaluation_data: `(inputs, labels)` that only the report sees, never the search.
+      trust: whether the report looks closer at how far fitness can be trusted: on freshly
+        synthesised inputs, where it else varies those of the run, and with `evaluation_data` by
+        the rank correlation of fitness and accuracy around the result. Takes some minutes.
       on_record: called with a `Progress` between blocks of generations.
 
     Returns:
@@ -217,7 +220,7 @@ def prune(
     watch.lap("search")
 
     tell(Progress("finish"))
-    found = {"evolved": decode(plan.space, done.genome)}
+    found = {"evolved": decoded(plan.space, done.genome)}
     if refitting and isinstance(objective, str) and seeded:
         found |= best_seed(one_shot, baselines)
     weight_steps = 0 if done.interrupted else steps.weights
@@ -243,4 +246,6 @@ def prune(
         "chunk": ready.strategy.chunk,
     }
     warnings = chosen.warnings + untrained + ready.warnings
-    return make_report(judge, sparsity, result, done, baselines, settings, warnings, watch)
+    unseen = unseen_by(model, objective, chosen, repair, used_repair, keys.unseen, fresh=trust)
+    look = examine(judge, plan.space, unseen, one_shot, baselines, keys.around if trust else None)
+    return make_report(judge, sparsity, result, done, baselines, settings, warnings, watch, look)

@@ -44,6 +44,8 @@ class Keys(NamedTuple):
     choice: Key
     masks: Key
     weights: Key
+    unseen: Key
+    around: Key
 
 
 def split_key(key: int | Key) -> Keys:
@@ -53,7 +55,7 @@ def split_key(key: int | Key) -> Keys:
     elif not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.wrap_key_data(key) if key.shape else jax.random.key(key)
     own = jax.random.split(key, 3)
-    return Keys(key, *own, *jax.random.split(jax.random.fold_in(key, 3), 3))
+    return Keys(key, *own, *jax.random.split(jax.random.fold_in(key, 3), 5))
 
 
 class Inputs(NamedTuple):

@@ -11,16 +11,21 @@ from jgaprune.report.report import (
     Report,
 )
 from jgaprune.report.text import comparison
+from jgaprune.report.trust import Fitness, HeldOut, RankCorrelation, Trust
 
 __all__ = [
     "LABELLED_OBJECTIVES",
     "Baseline",
+    "Fitness",
+    "HeldOut",
     "History",
     "LayerCount",
     "Measure",
+    "RankCorrelation",
     "Report",
     "Run",
     "SaveError",
+    "Trust",
     "accuracy",
     "check_out",
     "comparison",

@@ -44,6 +44,7 @@ def to_document(report: "Report") -> dict[str, Any]:
             "interrupted": report.interrupted,
             "seconds": report.seconds,
             "history": vars(report.history),
+            "trust": report.trust.document(),
             "note": _NOTES[report.uses_labels],
             "warnings": report.warnings,
             "settings": report.settings,

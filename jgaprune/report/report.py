@@ -15,6 +15,7 @@ from jgaprune.model import Model
 from jgaprune.report.document import to_document
 from jgaprune.report.folder import save_folder
 from jgaprune.report.text import render
+from jgaprune.report.trust import Trust
 from jgaprune.types import Buffers, Masks, Params
 
 LABELLED_OBJECTIVES = ("accuracy", "cross_entropy")
@@ -102,6 +103,7 @@ class Report:
         run without repair.
       interrupted: True if the run was stopped before its budget was used.
       warnings: sentences that a reader of the numbers should know.
+      trust: how far fitness can be trusted, as far as the run has looked.
     """
 
     model: Model = field(repr=False)
@@ -122,6 +124,7 @@ class Report:
     candidates: Mapping[str, Measure] = field(default_factory=dict)
     interrupted: bool = False
     warnings: tuple[str, ...] = ()
+    trust: Trust = Trust()
 
     @property
     def layers(self) -> dict[str, LayerCount]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jgaprune.report.document import to_document
+from jgaprune.report.trust import number
 
 if TYPE_CHECKING:
     from jgaprune.report.report import Report
@@ -23,6 +24,7 @@ def render(report: "Report") -> str:
         _section("Model", pairs(_model(document))),
         _section("Comparison (fitness: lower is better)", comparison(report)),
         _section("Search", pairs(_search(document))),
+        *([_section("Trust", pairs(report.trust.lines()))] if report.trust.lines() else []),
         _section("Seconds", pairs({k: f"{v:.1f}" for k, v in report.seconds.items()})),
         _section("Layers", _layers(report)),
         _section("Settings", pairs({k: _compact(v) for k, v in document["settings"].items()})),
@@ -137,7 +139,7 @@ def _compact(value: Any) -> str:
 
 
 def _number(value: float | None) -> str:
-    return _MISSING if value is None else f"{value:#.4g}"
+    return _MISSING if value is None else number(value)
 
 
 def _percent(fraction: float | None) -> str:

@@ -8,14 +8,17 @@ a function in a file here, one export, and one row in the tests' table.
 
 from jgaprune.saliency.activations import obs, wanda
 from jgaprune.saliency.density import erk, uniform_magnitude
+from jgaprune.saliency.exact_obs import exact_obs
 from jgaprune.saliency.gradual import gradual
 from jgaprune.saliency.lookahead import lookahead
 from jgaprune.saliency.magnitude import lamp, magnitude
 from jgaprune.saliency.one_shot import minimum_per_layer, one_shot, protect
+from jgaprune.saliency.sparse_gpt import sparse_gpt
 from jgaprune.saliency.synflow import synflow
 
 __all__ = [
     "erk",
+    "exact_obs",
     "gradual",
     "lamp",
     "lookahead",
@@ -24,6 +27,7 @@ __all__ = [
     "obs",
     "one_shot",
     "protect",
+    "sparse_gpt",
     "synflow",
     "uniform_magnitude",
     "wanda",

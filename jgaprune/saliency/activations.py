@@ -17,7 +17,7 @@ from jgaprune.ops import Product, enough_rows, see_products
 from jgaprune.saliency.density import ranks, uniform_magnitude
 from jgaprune.types import Array, Scores
 
-_Score = Callable[[Array, Product, Array, Array], Array]
+LayerScore = Callable[[Array, Product, Array, Array], Array]
 """`setting, product, its inputs, its weights -> scores [groups, K, O]`."""
 
 
@@ -49,8 +49,15 @@ def obs(model: Model, inputs: Array, sparsity: float, *, damping: float = 0.01) 
     are relative to the layer's output, so that one threshold serves all layers. Args and result
     as in `wanda`.
     """
+    return by_error(model, inputs, sparsity, error_of_removal, damping)
+
+
+def by_error(
+    model: Model, inputs: Array, sparsity: float, score: LayerScore, damping: float
+) -> Scores:
+    """Scores that are errors relative to a layer's output, also where no inputs are seen."""
     kept_for(sparsity, model.layout.num_weights)  # for its errors
-    seen = _see(model, inputs, _obs, damping)
+    seen = _see(model, inputs, score, damping)
     return {
         name: seen.get(name, _alone(model.params[name].astype(jnp.float32)))
         for name in model.layout.names
@@ -58,13 +65,13 @@ def obs(model: Model, inputs: Array, sparsity: float, *, damping: float = 0.01) 
 
 
 def _alone(weights: Array) -> Array:
-    """What `_obs` says where all inputs are alike and independent."""
+    """What `error_of_removal` says where all inputs are alike and independent."""
     squares = jnp.square(weights)
     return squares / jnp.maximum(jnp.sum(squares), jnp.finfo(jnp.float32).tiny)
 
 
 @partial(jax.jit, static_argnums=2)
-def _see(model: Model, inputs: Array, score: _Score, setting: Array) -> Scores:
+def _see(model: Model, inputs: Array, score: LayerScore, setting: Array) -> Scores:
     def look(product: Product, inputs: Array, weights: Array) -> Array:
         return product.unmatrix(score(setting, product, inputs, weights))
 
@@ -79,12 +86,26 @@ def _wanda(density: Array, product: Product, inputs: Array, weights: Array) -> A
     return density * scores.shape[1] / rank
 
 
-def _obs(damping: Array, product: Product, inputs: Array, weights: Array) -> Array:
-    rows, matrix = enough_rows(product, inputs), product.matrix(weights).astype(jnp.float32)
-    gram = jnp.matmul(jnp.swapaxes(rows, 1, 2), rows) / rows.shape[1]
+def error_of_removal(damping: Array, product: Product, inputs: Array, weights: Array) -> Array:
+    """What removing each weight alone costs, `[groups, K, O]`: a `LayerScore`."""
+    gram, matrix = gram_of(product, inputs), product.matrix(weights).astype(jnp.float32)
+    diagonal = jnp.diagonal(inverse_of(gram, damping), axis1=1, axis2=2)
+    return jnp.square(matrix) / diagonal[..., None] / output_size(gram, matrix)
+
+
+def gram_of(product: Product, inputs: Array) -> Array:
+    """`X'X / M [groups, K, K]` of what enters a product."""
+    rows = enough_rows(product, inputs)
+    return jnp.matmul(jnp.swapaxes(rows, 1, 2), rows) / rows.shape[1]
+
+
+def inverse_of(gram: Array, damping: Array) -> Array:
+    """Inverse of Gram matrices `[groups, K, K]`, damped relative to their mean diagonal."""
     diagonal = jnp.diagonal(gram, axis1=1, axis2=2)
     size = damping * jnp.mean(diagonal, axis=1)[:, None, None] + jnp.finfo(jnp.float32).tiny
-    inverse = jnp.linalg.inv(gram + size * jnp.eye(gram.shape[1]))
-    output = jnp.sum(matrix * jnp.matmul(gram, matrix))
-    error = jnp.square(matrix) / jnp.diagonal(inverse, axis1=1, axis2=2)[..., None]
-    return error / jnp.maximum(output, jnp.finfo(jnp.float32).tiny)
+    return jnp.linalg.inv(gram + size * jnp.eye(gram.shape[1]))
+
+
+def output_size(gram: Array, matrix: Array) -> Array:
+    """Sum of the mean squares of a layer's outputs, `[]`; above zero."""
+    return jnp.maximum(jnp.sum(matrix * jnp.matmul(gram, matrix)), jnp.finfo(jnp.float32).tiny)

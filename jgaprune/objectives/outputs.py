@@ -1,23 +1,12 @@
-"""Objectives: how good one set of masks is. Lower fitness is better.
-
-The label-free ones compare the masked (and repaired) network with the dense one on the same
-inputs. `cross_entropy` and `accuracy` use labels: the paper's setting, never the default. A new
-objective is a function `logits, reference -> (fitness, loss)` and a builder.
-"""
-
-from collections.abc import Callable
+"""Objectives that compare logits or decisions with the dense network's, without labels."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.tree_util import Partial
 
-from jgaprune.masks import apply_masks, count_kept
-from jgaprune.model import Model, label_faults
-from jgaprune.types import Array, Key, Masks, Objective, Repair, Score
-
-Comparison = Callable[[Array, Array], tuple[Array, Array]]
-"""`logits [N, C], reference [N, ...] -> (fitness [], loss [])`; a module-level function."""
+from jgaprune.model import Model
+from jgaprune.objectives.labels import compare_labels
+from jgaprune.objectives.scoring import Comparison, Setting, objective_of
+from jgaprune.types import Array, Objective, Repair
 
 
 def output_distance(
@@ -77,14 +66,6 @@ def logit_mse(
     return _against_dense(compare_logits, model, inputs, repair)
 
 
-def kl(model: Model, *, inputs: Array | None = None, repair: Repair | None = None) -> Objective:
-    """Kullback-Leibler divergence of the outputs, KL(dense || pruned), in nats per input.
-
-    Arguments as in `output_distance`.
-    """
-    return _against_dense(compare_distributions, model, inputs, repair)
-
-
 def agreement(
     model: Model, *, inputs: Array | None = None, repair: Repair | None = None
 ) -> Objective:
@@ -93,34 +74,6 @@ def agreement(
     `loss` is the share that agrees. Arguments as in `output_distance`.
     """
     return _against_dense(compare_decisions, model, inputs, repair)
-
-
-def accuracy(
-    model: Model, labels: Array, *, inputs: Array | None = None, repair: Repair | None = None
-) -> Objective:
-    """Error rate on labels (fitness); `loss` is the accuracy. The paper's setting.
-
-    Args:
-      model: the dense model.
-      labels: `int [N]`, classes from 0.
-      inputs: as in `output_distance`.
-      repair: as in `output_distance`.
-
-    Raises:
-      ValueError: labels do not fit the inputs or the model's outputs.
-    """
-    return _objective(
-        compare_labels, model, inputs, repair, _checked(model, labels, inputs, repair)
-    )
-
-
-def cross_entropy(
-    model: Model, labels: Array, *, inputs: Array | None = None, repair: Repair | None = None
-) -> Objective:
-    """Cross-entropy to labels in nats per input. Arguments as in `accuracy`."""
-    return _objective(
-        compare_likelihood, model, inputs, repair, _checked(model, labels, inputs, repair)
-    )
 
 
 def compare_outputs(logits: Array, dense: Array) -> tuple[Array, Array]:
@@ -153,30 +106,9 @@ def compare_logits(logits: Array, dense: Array) -> tuple[Array, Array]:
     return loss, loss
 
 
-def compare_distributions(logits: Array, dense: Array) -> tuple[Array, Array]:
-    """KL(dense || pruned) of the softmax of logits `[N, C]`."""
-    log_p, log_q = jax.nn.log_softmax(dense), jax.nn.log_softmax(logits)
-    loss = jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1))
-    return loss, loss
-
-
 def compare_decisions(logits: Array, dense: Array) -> tuple[Array, Array]:
     """Disagreement of the arg-max of logits `[N, C]`."""
     return compare_labels(logits, jnp.argmax(dense, axis=-1))
-
-
-def compare_labels(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """Error rate, and accuracy, of logits `[N, C]` on labels `[N]`."""
-    correct = jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))
-    correct = jnp.where(jnp.any(jnp.isnan(logits)), jnp.nan, correct)  # arg-max would hide it
-    return 1.0 - correct, correct
-
-
-def compare_likelihood(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """Cross-entropy of logits `[N, C]` to labels `[N]`."""
-    log_likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)
-    loss = -jnp.mean(log_likelihood)
-    return loss, loss
 
 
 def _centred(logits: Array) -> Array:
@@ -195,54 +127,5 @@ def _direction(values: Array) -> Array:
 def _against_dense(
     compare: Comparison, model: Model, inputs: Array | None, repair: Repair | None
 ) -> Objective:
-    shown = _shown(inputs, repair)
-    reference = jax.jit(_dense_logits)(model, shown)
-    return _objective(compare, model, inputs, repair, reference)
-
-
-def _dense_logits(model: Model, inputs: Array) -> Array:
-    return model.apply(model.params, model.buffers, inputs)
-
-
-def _shown(inputs: Array | None, repair: Repair | None) -> Array:
-    """The inputs that the objective looks at."""
-    if inputs is not None:
-        return inputs
-    if repair is None:
-        raise ValueError("an objective needs inputs: pass inputs=[N, ...], or a repair with some.")
-    return repair.inputs
-
-
-def _checked(model: Model, labels: Array, inputs: Array | None, repair: Repair | None) -> Array:
-    faults = label_faults(np.asarray(labels), _shown(inputs, repair).shape[0], model.spec)
-    if faults:
-        raise ValueError(" ".join(faults))
-    return jnp.asarray(labels)
-
-
-def _objective(
-    compare: Comparison,
-    model: Model,
-    inputs: Array | None,
-    repair: Repair | None,
-    reference: Array,
-) -> Objective:
-    return Partial(_score, Partial(compare), model, inputs, repair, reference)
-
-
-def _score(
-    compare: Comparison,
-    model: Model,
-    inputs: Array | None,
-    repair: Repair | None,
-    reference: Array,
-    key: Key,
-    masks: Masks,
-) -> Score:
-    params, buffers = apply_masks(model.params, masks), model.buffers
-    if repair is not None:
-        logits, params, buffers = repair.fit(params, buffers)
-    if inputs is not None:
-        logits = model.apply(params, buffers, inputs)
-    fitness, loss = compare(logits, reference)
-    return Score(fitness, loss, count_kept(masks))
+    setting = Setting(model, inputs, repair)
+    return objective_of(compare, setting, setting.dense_logits)

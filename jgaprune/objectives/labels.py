@@ -1,0 +1,56 @@
+"""Objectives that look at labels: the paper's setting, never the default."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jgaprune.model import Model, label_faults
+from jgaprune.objectives.scoring import Setting, objective_of
+from jgaprune.types import Array, Objective, Repair
+
+
+def accuracy(
+    model: Model, labels: Array, *, inputs: Array | None = None, repair: Repair | None = None
+) -> Objective:
+    """Error rate on labels (fitness); `loss` is the accuracy. The paper's setting.
+
+    Args:
+      model: the dense model.
+      labels: `int [N]`, classes from 0.
+      inputs: as in `output_distance`.
+      repair: as in `output_distance`.
+
+    Raises:
+      ValueError: labels do not fit the inputs or the model's outputs.
+    """
+    setting = Setting(model, inputs, repair)
+    return objective_of(compare_labels, setting, _checked(setting, labels))
+
+
+def cross_entropy(
+    model: Model, labels: Array, *, inputs: Array | None = None, repair: Repair | None = None
+) -> Objective:
+    """Cross-entropy to labels in nats per input. Arguments as in `accuracy`."""
+    setting = Setting(model, inputs, repair)
+    return objective_of(compare_likelihood, setting, _checked(setting, labels))
+
+
+def compare_labels(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Error rate, and accuracy, of logits `[N, C]` on labels `[N]`."""
+    correct = jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))
+    correct = jnp.where(jnp.any(jnp.isnan(logits)), jnp.nan, correct)  # arg-max would hide it
+    return 1.0 - correct, correct
+
+
+def compare_likelihood(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Cross-entropy of logits `[N, C]` to labels `[N]`."""
+    log_likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)
+    loss = -jnp.mean(log_likelihood)
+    return loss, loss
+
+
+def _checked(setting: Setting, labels: Array) -> Array:
+    faults = label_faults(np.asarray(labels), setting.shown.shape[0], setting.model.spec)
+    if faults:
+        raise ValueError(" ".join(faults))
+    return jnp.asarray(labels)
