@@ -2,7 +2,8 @@
 
 The label-free ones compare the masked (and repaired) network with the dense one on the same
 inputs. `cross_entropy` and `accuracy` use labels: the paper's setting, never the default. A new
-objective is a function `logits, reference -> (fitness, loss)` and a builder.
+objective is a function `logits, reference -> (fitness, loss)` and a builder. Where a language
+model has logits for every token, `[N, L, C]`, each of them counts as an input does.
 """
 
 from collections.abc import Callable
@@ -174,7 +175,7 @@ def compare_labels(logits: Array, labels: Array) -> tuple[Array, Array]:
 
 def compare_likelihood(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Cross-entropy of logits `[N, C]` to labels `[N]`."""
-    log_likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)
+    log_likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], axis=-1)
     loss = -jnp.mean(log_likelihood)
     return loss, loss
 

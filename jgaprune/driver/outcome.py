@@ -25,7 +25,8 @@ def make_report(
     """The report of a run that is over."""
     masks = _decode(space, done.genome)
     params, buffers = repaired(judge.model, judge.repair, masks)
-    dense, pruned = judge.dense_accuracy(), judge.accuracy(masks)
+    dense = judge.measure_weights(judge.model.params, judge.model.buffers)
+    pruned = judge.measure_weights(params, buffers)
     if done.failures:
         warnings += (f"{done.failures} evaluations gave NaN and counted as the worst.",)
     warnings += _disappointments(done.history.best[-1], baselines)
@@ -38,7 +39,8 @@ def make_report(
         objective=str(settings["objective"]),
         fitness={"start": done.start, "best": done.history.best[-1]},
         baselines=baselines,
-        accuracy=None if dense is None or pruned is None else {"dense": dense, "pruned": pruned},
+        accuracy=_beside(dense.accuracy, pruned.accuracy),
+        perplexity=_beside(dense.perplexity, pruned.perplexity),
         history=done.history,
         evaluations=done.evaluations,
         generations=done.generation,
@@ -47,6 +49,10 @@ def make_report(
         interrupted=done.interrupted,
         warnings=warnings,
     )
+
+
+def _beside(dense: float | None, pruned: float | None) -> dict[str, float] | None:
+    return None if dense is None or pruned is None else {"dense": dense, "pruned": pruned}
 
 
 def accuracy_of(judge: Judge, space: MaskSpace) -> Callable[[Genome], float | None]:

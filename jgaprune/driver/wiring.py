@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.driver.choices import choose_objective
-from jgaprune.driver.kept_inputs import synthesized
+from jgaprune.driver.kept_inputs import sampled, synthesized
 from jgaprune.driver.measure import EvaluationData, Judge
 from jgaprune.driver.plan import Choices, Plan
 from jgaprune.driver.strategy import choose_strategy
@@ -83,7 +83,10 @@ def make_inputs(
     """
     if given is None and not isinstance(repair, str):
         return Inputs(repair.inputs, len(repair.inputs), "those of the repair")
-    shown = None if given is None else jnp.asarray(given, jnp.float32)
+    shown = None if given is None else jnp.asarray(given, model.spec.shape_of_inputs(1).dtype)
+    if shown is None and model.spec.vocabulary is not None:
+        written = sampled(model, key)
+        return Inputs(written, len(written), "sampled")
     if model.observe and model.spec.norms and (shown is None or supplement):
         made = synthesized(model, key, num_made(0 if shown is None else len(shown)))
         if shown is None:

@@ -36,6 +36,7 @@ def to_document(report: "Report") -> dict[str, Any]:
             "sparsity": _sparsity(report),
             "fitness": {"objective": report.objective, **report.fitness},
             "accuracy": report.accuracy,
+            "perplexity": report.perplexity,
             "baselines": {name: _baseline(one) for name, one in report.baselines.items()},
             "evaluations": report.evaluations,
             "generations": report.generations,
@@ -102,4 +103,4 @@ def _baseline(baseline: "Baseline") -> dict[str, Any]:
 
 
 def _measure(measure: "Measure") -> dict[str, Any]:
-    return {"fitness": measure.fitness, "accuracy": measure.accuracy}
+    return vars(measure)

@@ -28,10 +28,12 @@ class Measure:
     Attributes:
       fitness: value of the run's objective, lower is better; None if not evaluated.
       accuracy: fraction 0..1 on the evaluation data; None without them.
+      perplexity: on the evaluation data; None without them, and for other than language models.
     """
 
     fitness: float | None
     accuracy: float | None
+    perplexity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ class Report:
       objective: its name, "output_distance" for example; "custom" for the caller's own.
       fitness: `start`, the best of generation 0, and `best`, the best of the run.
       baselines: one-shot methods at the same sparsity, by name.
-      accuracy: `dense` and `pruned`, fractions on the evaluation data; None without them.
+      accuracy: `dense` and `pruned`, fractions on the evaluation data; None without them. For a
+        language model, of the next tokens.
       history: how the search went.
       evaluations: candidates evaluated.
       generations: generations run.
@@ -99,6 +102,7 @@ class Report:
         run without repair.
       interrupted: True if the run was stopped before its budget was used.
       warnings: sentences that a reader of the numbers should know.
+      perplexity: `dense` and `pruned`, of a language model on the evaluation data; else None.
     """
 
     model: Model = field(repr=False)
@@ -117,6 +121,7 @@ class Report:
     settings: Mapping[str, object]
     interrupted: bool = False
     warnings: tuple[str, ...] = ()
+    perplexity: dict[str, float] | None = None
 
     @property
     def layers(self) -> dict[str, LayerCount]:
