@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data_paths import requires_shared
 from llama_reference import Sizes, file_bytes, logits, random_weights
 
 import jgaprune as jp
@@ -13,6 +14,7 @@ from jgaprune.converters import ConversionError, load, to_source
 from jgaprune.converters.formats import FormatError, read, write_llama2c, write_safetensors
 from jgaprune.converters.models.llama_names import our_name
 from jgaprune.masks import apply_masks
+from jgaprune.report import perplexity
 from jgaprune.saliency.density import uniform_magnitude
 
 SIZES = Sizes()
@@ -166,3 +168,20 @@ def test_activation_scores_see_every_projection(model):
     found = jp.saliency.wanda(model, jnp.asarray(TOKENS), 0.5)
     unseen = uniform_magnitude(model.params, model.layout, 0.5)
     assert not any(np.allclose(found[name], unseen[name]) for name in model.layout.names)
+
+
+@pytest.mark.slow
+def test_the_real_model_tells_stories():
+    model = load("auto", requires_shared("stories260K.bin"), context=257)
+    text = np.asarray(jp.inputs.sample_tokens(model, jax.random.key(0), 64, 257))
+    found = perplexity(model, model.params, model.buffers, text[:, :-1], text[:, 1:])
+    assert 3.0 < found < 4.2
+    data = requires_shared("tok512.bin").read_bytes()
+    pieces, place = [], 4
+    while place < len(data):
+        size = struct.unpack_from("<i", data, place + 4)[0]
+        pieces.append(data[place + 8 : place + 8 + size])
+        place += 8 + size
+    greedy = jp.inputs.sample_tokens(model, jax.random.key(0), 1, 64, temperature=1e-6)
+    told = b"".join(pieces[token] for token in np.asarray(greedy)[0, 1:]).decode()
+    assert told.startswith(" Once upon a time, there was a little girl named Lily.")
