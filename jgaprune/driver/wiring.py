@@ -76,7 +76,7 @@ def make_inputs(
     *,
     supplement: bool,
 ) -> Inputs:
-    """The inputs of the search.
+    """The inputs of the search; without given ones, a language model writes text.
 
     Synthesised ones match the statistics that are stored, so the repair works on them alone: on
     given ones that are unlike the training data it does worse.
