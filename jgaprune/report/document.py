@@ -103,4 +103,4 @@ def _baseline(baseline: "Baseline") -> dict[str, Any]:
 
 
 def _measure(measure: "Measure") -> dict[str, Any]:
-    return vars(measure)
+    return {name: v for name, v in vars(measure).items() if name != "perplexity" or v is not None}
