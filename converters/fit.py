@@ -74,7 +74,11 @@ def fit(architecture: Architecture, config: Config, tensors: dict[str, FileTenso
             unsuitable.append((found.name, f"float {list(expected)}", came))
         else:
             pairs.append((leaf, _describe(leaf, found, flattened.get(leaf.rpartition(".")[0]))))
-    left = {name: tensor for name, tensor in tensors.items() if name not in used}
+    left = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name not in used and not architecture.is_derived(name)
+    }
     tied, unexpected = _split_tied(left, pairs, used)
     return Fit(
         architecture.name,

@@ -34,7 +34,7 @@ def load(
 
     Args:
       arch: a name of `list_models()`, or "auto" to recognise the file.
-      path: .pth, .pt, .th, .safetensors, .npz, or an Orbax folder.
+      path: .pth, .pt, .th, .safetensors, .npz, .bin of llama2.c, or an Orbax folder.
       preprocessing: how stored images become inputs; by default what the architecture's
         well-known checkpoints were trained with.
       **arch_config: arguments of the architecture, such as `widths=(784, 300, 10)` of
@@ -68,6 +68,7 @@ def load(
         architecture.input_shape(config),
         name=arch,
         preprocessing=preprocessing or architecture.preprocessing,
+        vocabulary=architecture.vocabulary(config),
     )
     spec = replace(
         model.spec,

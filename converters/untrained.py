@@ -51,6 +51,7 @@ def untrained(arch: str, *, seed: int = 0, **arch_config: Any) -> Model:
         architecture.input_shape(config),
         name=arch,
         preprocessing=architecture.preprocessing,
+        vocabulary=architecture.vocabulary(config),
     )
     spec = replace(model.spec, tensors=tensors, config=tuple(sorted(config.items())))
     return model._replace(spec=spec)

@@ -2,7 +2,7 @@
 
 Shape letters used in every docstring:
 `P` population, `G` genes, `W` words of a packed genome, `T` generations, `N` inputs,
-`C` classes.
+`C` classes, `L` tokens of a window, `V` tokens of a vocabulary.
 
 A bundle of functions here is also a pytree. Its functions are `jax.tree_util.Partial`s of
 module-level functions: the arrays that a function needs are leaves, and everything static

@@ -41,7 +41,8 @@ def test_what_it_measures_is_the_objective_on_the_held_out_inputs():
     dense = MODEL.apply(MODEL.params, MODEL.buffers, HELD.held_out)
     expected, _ = jp.objectives.compare_outputs(logits, dense)
     assert result.measures["good"].fitness == pytest.approx(float(expected), rel=1e-5)
-    assert result.measures["good"].accuracy == JUDGE.accuracy_of(result.params, result.buffers)
+    again = JUDGE.measure_weights(result.params, result.buffers)
+    assert result.measures["good"].accuracy == again.accuracy > 0
 
 
 def test_without_held_out_inputs_the_first_wins():

@@ -32,7 +32,7 @@ def assert_same_weights(one, other):
 
 def test_every_architecture_has_a_golden_case_or_a_sibling():
     tested = {golden(name).arch for name in NAMES}
-    families = {name.rstrip("0123456789") for name in tested}
+    families = {name.rstrip("0123456789") for name in tested} | {"llama"}  # see test_llama
     assert {name.rstrip("0123456789") for name in list_models()} == families
 
 

@@ -9,6 +9,7 @@ import os
 
 from jgaprune.converters.formats.detect import READABLE, detect
 from jgaprune.converters.formats.errors import FormatError
+from jgaprune.converters.formats.llama2c import read_llama2c, write_llama2c
 from jgaprune.converters.formats.npz import read_npz, write_npz
 from jgaprune.converters.formats.orbax_folder import find_checkpoint, read_orbax
 from jgaprune.converters.formats.pth import read_pth
@@ -21,20 +22,27 @@ __all__ = [
     "SourceFile",
     "read",
     "torch_available",
+    "write_llama2c",
     "write_npz",
     "write_pth",
     "write_safetensors",
 ]
 
-_READERS = {"pth": read_pth, "safetensors": read_safetensors, "npz": read_npz}
+_READERS = {
+    "pth": read_pth,
+    "safetensors": read_safetensors,
+    "npz": read_npz,
+    "llama2c": read_llama2c,
+}
 
 
 def read(path: str | os.PathLike[str]) -> SourceFile:
     """Read a weight file or an Orbax folder.
 
     Args:
-      path: a `.pth`/`.pt`/`.th` with a state_dict, a `.safetensors`, a `.npz`, or a folder
-        written by Orbax's `StandardCheckpointer`. The content decides, not the name.
+      path: a `.pth`/`.pt`/`.th` with a state_dict, a `.safetensors`, a `.npz`, a `.bin`
+        of llama2.c, or a folder written by Orbax's `StandardCheckpointer`. The content decides,
+        not the name.
 
     Returns:
       The arrays under their exact names, in the file's layout and type, and where they come

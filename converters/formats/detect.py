@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from jgaprune.converters.formats.archive import open_archive
 from jgaprune.converters.formats.errors import FormatError
+from jgaprune.converters.formats.llama2c import llama2c_faults
 
-READABLE = ".pth/.pt/.th (a state_dict), .safetensors, .npz, or an Orbax folder"
+READABLE = ".pth/.pt/.th (a state_dict), .safetensors, .npz, .bin (llama2.c's), or an Orbax folder"
 
 _LEGACY_TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """The magic number of old PyTorch files as a pickle, whatever its protocol."""
@@ -65,6 +66,13 @@ _FOREIGN = (
         "If PyTorch before 0.2 wrote it, load it there and save the state_dict again; else unpack "
         "it",
     ),
+    _Foreign(
+        "a llama2.c model of a later version",
+        0,
+        b"24ka",
+        (),
+        "Export it again with --version 0, or take its .pt",
+    ),
     _Foreign("a gzip file", 0, b"\x1f\x8b", (".gz",), "Unpack it first: gunzip"),
     _Foreign("a plain Python pickle", 0, b"\x80", (".pkl", ".pickle", ".joblib"), _PICKLE_ADVICE),
     _Foreign(
@@ -85,7 +93,7 @@ _FOREIGN = (
 
 
 def detect(data: bytes, suffix: str) -> str:
-    """Return the format of a file: "pth", "safetensors" or "npz".
+    """Return the format of a file: "pth", "safetensors", "npz" or "llama2c".
 
     Args:
       data: the whole file.
@@ -106,6 +114,8 @@ def detect(data: bytes, suffix: str) -> str:
     header_size = int.from_bytes(data[:8], "little")
     if data[8:9] == b"{" and (header_size + 8 <= len(data) or suffix == ".safetensors"):
         return "safetensors"
+    if not llama2c_faults(data):
+        return "llama2c"
     raise FormatError(_explain(data, suffix.lower()))
 
 
@@ -139,6 +149,11 @@ def _explain(data: bytes, suffix: str) -> str:
     by_suffix = (f for f in _FOREIGN if suffix in f.suffixes)
     for foreign in (*by_content, *by_suffix):
         return f"is {foreign.what}, which isn't read. {foreign.advice}"
+    if suffix == ".bin":
+        return (
+            f"has no known format: a .bin is PyTorch's or llama2.c's, and for the latter "
+            f"{llama2c_faults(data)}. Copy or download it again, or save it as .safetensors"
+        )
     return (
         "has no known format, or its beginning is damaged. Readable are "
         f"{READABLE}; copy or download the file again if it should be one of them"

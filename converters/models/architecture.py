@@ -26,6 +26,16 @@ def always(shapes: Shapes) -> bool:
     return True
 
 
+def no_tokens(config: Config) -> int | None:
+    """For networks whose inputs are no tokens."""
+    return None
+
+
+def none_derived(name: str) -> bool:
+    """For networks whose files hold weights and statistics only."""
+    return False
+
+
 def same_names(shapes: Shapes) -> dict[str, str]:
     """For networks whose tensor names are fixed."""
     return {}
@@ -47,6 +57,9 @@ class Architecture(NamedTuple):
       is_likely: `shapes -> ` whether a file may hold this network: a glance at it, so that
         guessing doesn't build deep networks in vain.
       renamed: `shapes -> {our tensor name: the file's}` where names are the author's choice.
+      vocabulary: `config -> ` how many tokens there are; None for other inputs than tokens.
+      is_derived: whether a tensor of that name, such as a table of positions, holds what the
+        network computes by itself: it may tell arguments, and has no leaf.
       assumed: names of arguments that no file tells, so that `infer` only has defaults.
     """
 
@@ -58,6 +71,8 @@ class Architecture(NamedTuple):
     flattened: Callable[[Config], dict[str, tuple[int, int, int]]] = no_flatten
     is_likely: Callable[[Shapes], bool] = always
     renamed: Callable[[Shapes], dict[str, str]] = same_names
+    vocabulary: Callable[[Config], int | None] = no_tokens
+    is_derived: Callable[[str], bool] = none_derived
     assumed: tuple[str, ...] = ()
 
 

@@ -14,6 +14,7 @@ from jgaprune.bench.ours import Task, compile_task, make_task
 from jgaprune.bench.timing import Runner, Timing, in_turns
 from jgaprune.bench.work import count_flops, peak_product
 from jgaprune.engine import Strategy, candidate_strategies, tune
+from jgaprune.inputs import gaussian_noise
 from jgaprune.model import Model
 from jgaprune.report.environment import device, versions
 from jgaprune.types import Array, Fitness, Key
@@ -66,7 +67,7 @@ def bench(
     """
     _check(num_inputs, population, rounds)
     input_key, task_key = jax.random.split(jax.random.key(seed))
-    inputs = jax.random.normal(input_key, (num_inputs, *model.spec.input_shape))
+    inputs = gaussian_noise(model.spec, input_key, num_inputs)
     task = make_task(model, inputs, population, SPARSITY, task_key)
     strategy = strategy or fastest_strategy(task, task_key, dtype=dtype, chunk=chunk)
     compiled = compile_task(task, strategy, task_key)

@@ -1,4 +1,4 @@
-"""`jgaprune evaluate`: accuracy of a saved run on labelled data."""
+"""`jgaprune evaluate`: accuracy, or perplexity, of a saved run on labelled data."""
 
 import json
 
@@ -7,7 +7,7 @@ import click
 from jgaprune.cli.faults import explains_faults
 from jgaprune.cli.options import normalisation_options
 from jgaprune.inputs.files import read_evaluation_data
-from jgaprune.report import accuracy, load_run
+from jgaprune.report import accuracy, load_run, perplexity
 from jgaprune.report.text import pairs, percent
 
 _EPILOG = """\b
@@ -24,7 +24,7 @@ Examples:
     required=True,
     metavar="FILE",
     help="Labelled data: .npz with images (uint8, NHWC or NHW; or floats that are model inputs "
-    "already) and labels.",
+    "already) and labels; for a language model, tokens [N, L + 1].",
 )
 @click.option(
     "--weights",
@@ -32,7 +32,7 @@ Examples:
     help="The dense weights, if they were moved since; they must be the same file.",
 )
 @normalisation_options
-@click.option("--json", "as_json", is_flag=True, help='Print {"dense", "pruned", "n"}, fractions.')
+@click.option("--json", "as_json", is_flag=True, help='Print {"dense", "pruned", "n"}.')
 @explains_faults
 def evaluate(
     *,
@@ -45,18 +45,24 @@ def evaluate(
 ) -> None:
     """Measure the dense and the pruned network on labelled data.
 
+    Accuracy, as fractions, or the perplexity of a language model.
+
     Images are normalised as they were for the run unless --mean or --std say otherwise.
     """
     saved = load_run(run, weights=weights)
     model = saved.model
     inputs, labels = read_evaluation_data(eval_data, model.spec, mean, std)
+    is_language = bool(model.spec.label_shape)
+    measure = perplexity if is_language else accuracy
     result = {
-        "dense": accuracy(model, model.params, model.buffers, inputs, labels),
-        "pruned": accuracy(model, saved.params, saved.buffers, inputs, labels),
+        "dense": measure(model, model.params, model.buffers, inputs, labels),
+        "pruned": measure(model, saved.params, saved.buffers, inputs, labels),
         "n": len(labels),
     }
     if as_json:
         click.echo(json.dumps(result))
     else:
-        dense, pruned = percent(result["dense"]), percent(result["pruned"])
-        click.echo(pairs({"dense": dense, "pruned": pruned, "images": f"{len(labels):,}"}))
+        show = "perplexity {:.2f}".format if is_language else percent
+        shown = {name: show(result[name]) for name in ("dense", "pruned")}
+        of = "windows" if is_language else "images"
+        click.echo(pairs({**shown, of: f"{len(labels):,}"}))

@@ -52,8 +52,8 @@ class _Data(NamedTuple):
     "--weights",
     required=True,
     metavar="FILE",
-    help="Pre-trained weights: .pth/.pt/.th (read without torch), .safetensors, .npz or an Orbax "
-    "folder.",
+    help="Pre-trained weights: .pth/.pt/.th (read without torch), .safetensors, .npz, .bin of "
+    "llama2.c or an Orbax folder.",
 )
 @architecture_options
 @click.option(
@@ -68,8 +68,8 @@ class _Data(NamedTuple):
     "--inputs",
     metavar="FILE",
     help="Unlabelled inputs for the search: .npy or .npz (array images) with uint8 images NHWC or "
-    "NHW, or floats that are model inputs already. A few hundred are enough.  [default: made "
-    "from the model alone]",
+    "NHW, or floats that are model inputs already; or tokens [N, L]. A few hundred are enough.  "
+    "[default: made from the model alone]",
 )
 @click.option(
     "--supplement/--no-supplement",
@@ -80,7 +80,8 @@ class _Data(NamedTuple):
 @click.option(
     "--eval-data",
     metavar="FILE",
-    help="Labelled data for the report: .npz with images and labels. The search never sees them.",
+    help="Labelled data for the report: .npz with images and labels, or with tokens [N, L + 1]. "
+    "The search never sees them.",
 )
 @click.option(
     "--space",

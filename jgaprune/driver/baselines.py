@@ -29,7 +29,8 @@ def one_shot_scores(
     """
     scores = magnitude_scores(model.params, model.layout, sparsity)
     scores["lookahead"] = saliency.lookahead(model.params, model.layout, sparsity)
-    scores["synflow"] = saliency.synflow(model, sparsity)
+    if model.spec.vocabulary is None:  # no token is an input of all ones
+        scores["synflow"] = saliency.synflow(model, sparsity)
     for name, score in _FROM_INPUTS.items():
         scores[name] = score(model, inputs, sparsity)
     if refits is not None:

@@ -18,7 +18,7 @@ from jgaprune.driver.racing import Racing
 from jgaprune.driver.weighted import objective_fault
 from jgaprune.engine import FORMS, Strategy
 from jgaprune.masks import kept_for
-from jgaprune.model import Model, label_faults
+from jgaprune.model import Model, label_faults, token_faults
 from jgaprune.report import LABELLED_OBJECTIVES
 from jgaprune.saliency import minimum_per_layer
 
@@ -155,6 +155,9 @@ def _evaluation_faults(data: Any, model: Model) -> list[str | None]:
 
 def _inputs_fault(what: str, inputs: object, model: Model) -> str | None:
     array = np.asarray(inputs)
+    if model.spec.vocabulary is not None:
+        faults = " ".join(token_faults(array, model.spec)).rstrip(".")
+        return f"{what}: {faults}" if faults else None
     expected = model.spec.input_shape
     if array.ndim != len(expected) + 1 or array.shape[1:] != expected or not len(array):
         return (

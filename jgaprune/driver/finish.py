@@ -119,7 +119,7 @@ def _measure(
         as_is = Repair(held_out, Partial(_as_is, judge.model.apply, held_out, params, buffers))
         score = choose_objective(objective, judge.model, held_out, None, as_is)
         fitness = float(jax.jit(score)(judge.key, masks).fitness)
-    return Measure(fitness, None if judge.data is None else judge.accuracy_of(params, buffers))
+    return judge.measure_weights(params, buffers, fitness)
 
 
 def _as_is(apply, held_out: Array, params: Params, buffers: Buffers, *masked):

@@ -1,4 +1,4 @@
-"""Synthesised inputs, kept in the user's cache: the same model and key give the same ones.
+"""Inputs made from the model, kept in the user's cache: the same model and key give the same ones.
 
 They cost minutes and depend on nothing but the model, the key, their number and the machine's
 rounding, so a second run, at another sparsity for example, need not make them again.
@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.cache import cache_folder
-from jgaprune.inputs import Synthesis, synthesize
+from jgaprune.inputs import Synthesis, sample_tokens, synthesize
 from jgaprune.model import Model
 from jgaprune.types import Array, Key
 from jgaprune.version import __version__
+
+_NUM_TOKENS = 2**15
+"""Tokens in all windows: a search sees them over and over."""
+_NUM_WINDOWS = (16, 512)
 
 
 def synthesized(model: Model, key: Key, num_inputs: int) -> Array:
@@ -27,11 +32,26 @@ def synthesized(model: Model, key: Key, num_inputs: int) -> Array:
 
     A cache that cannot be read or written is no fault: the inputs are made.
     """
+    return _kept(model, key, num_inputs, lambda: synthesize(model, key, num_inputs))
+
+
+def sampled(model: Model, key: Key) -> Array:
+    """Windows of text from `sample_tokens`, or what it wrote before of the same.
+
+    As long as the model takes, and so many that they hold some 32 000 tokens.
+    """
+    length = model.spec.input_shape[0]
+    fewest, most = _NUM_WINDOWS
+    num = min(most, max(fewest, _NUM_TOKENS // length))
+    return _kept(model, key, num, lambda: sample_tokens(model, key, num, length))
+
+
+def _kept(model: Model, key: Key, num_inputs: int, make: Callable[[], Array]) -> Array:
     path = cache_folder("inputs") / f"{_digest(model, key, num_inputs)}.npy"
-    kept = _read(path, (num_inputs, *model.spec.input_shape))
+    kept = _read(path, model.spec.shape_of_inputs(num_inputs))
     if kept is not None:
         return kept
-    inputs = synthesize(model, key, num_inputs)
+    inputs = make()
     _write(path, np.asarray(inputs))
     return inputs
 
@@ -41,7 +61,7 @@ def _digest(model: Model, key: Key, num_inputs: int) -> str:
     digest = hashlib.sha256()
     device = jax.devices()[0]
     spec = replace(model.spec, source=None)  # the same weights in another file
-    shape = jax.ShapeDtypeStruct((1, *spec.input_shape), jnp.float32)
+    shape = spec.shape_of_inputs(1)
     program = str(jax.make_jaxpr(model.apply)(model.params, model.buffers, shape))
     digest.update(re.sub("0x[0-9a-f]+", "", program).encode())  # addresses differ between runs
     told = (spec, num_inputs, Synthesis(), __version__, jax.__version__, device.device_kind)
@@ -53,12 +73,13 @@ def _digest(model: Model, key: Key, num_inputs: int) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path, shape: tuple[int, ...]) -> Array | None:
+def _read(path: Path, expected: jax.ShapeDtypeStruct) -> Array | None:
     try:
         kept = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    usable = kept.shape == shape and kept.dtype == np.float32 and np.isfinite(kept).all()
+    same = kept.shape == expected.shape and kept.dtype == expected.dtype
+    usable = same and np.isfinite(kept).all()
     return jnp.asarray(kept) if usable else None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from jgaprune.masks import apply_masks
 from jgaprune.model import Model
-from jgaprune.report import Baseline, Measure, accuracy
+from jgaprune.report import Baseline, Measure, accuracy, perplexity
 from jgaprune.types import (
     Array,
     Buffers,
@@ -43,21 +43,17 @@ class Judge(NamedTuple):
     key: Key
     data: EvaluationData | None
 
-    def dense_accuracy(self) -> float | None:
-        """Accuracy of the dense model."""
-        return self.accuracy_of(self.model.params, self.model.buffers)
-
     def measure(self, masks: Masks) -> Measure:
-        """Fitness and accuracy with the run's repair."""
-        return Measure(
-            fitness_of(self.repaired, self.key, masks),
-            self.accuracy_of(*repaired(self.model, self.repair, masks)),
-        )
+        """All that there is to know with the run's repair."""
+        fitness = fitness_of(self.repaired, self.key, masks)
+        params, buffers = repaired(self.model, self.repair, masks)
+        return self.measure_weights(params, buffers, fitness)
 
     def measure_raw(self, masks: Masks) -> Measure:
-        """Fitness and accuracy of the masked weights as they are."""
+        """The same of the masked weights as they are."""
         fitness = None if self.raw is None else fitness_of(self.raw, self.key, masks)
-        return Measure(fitness, self.accuracy_of(*repaired(self.model, None, masks)))
+        params, buffers = repaired(self.model, None, masks)
+        return self.measure_weights(params, buffers, fitness)
 
     def seconds_per_evaluation(self, masks: Masks) -> float:
         """How long one evaluation takes; only once such masks have been measured before."""
@@ -69,13 +65,19 @@ class Judge(NamedTuple):
         """Accuracy with the run's repair."""
         if self.data is None:
             return None
-        return self.accuracy_of(*repaired(self.model, self.repair, masks))
-
-    def accuracy_of(self, params: Params, buffers: Buffers) -> float | None:
-        """Accuracy of weights as they are."""
-        if self.data is None:
-            return None
+        params, buffers = repaired(self.model, self.repair, masks)
         return accuracy(self.model, params, buffers, *self.data)
+
+    def measure_weights(
+        self, params: Params, buffers: Buffers, fitness: float | None = None
+    ) -> Measure:
+        """Accuracy, and perplexity of a language model, beside a fitness known already."""
+        if self.data is None:
+            return Measure(fitness, None)
+        reached = accuracy(self.model, params, buffers, *self.data)
+        if not self.model.spec.label_shape:
+            return Measure(fitness, reached)
+        return Measure(fitness, reached, perplexity(self.model, params, buffers, *self.data))
 
 
 def measure_baselines(judge: Judge, masks: dict[str, Masks]) -> dict[str, Baseline]:

@@ -23,7 +23,8 @@ def make_report(
     trust: Callable[[Genome, float], Trust] = lambda genome, fitness: Trust(),
 ) -> Report:
     """The report of a run that is over; `trust` says how far the fitness of its best is."""
-    dense, pruned = judge.dense_accuracy(), result.measures[result.winner].accuracy
+    dense = judge.measure_weights(judge.model.params, judge.model.buffers)
+    pruned = result.measures[result.winner]
     if done.failures:
         warnings += (f"{done.failures} evaluations gave NaN and counted as the worst.",)
     warnings += _disappointments(done.history.best[-1], baselines)
@@ -37,7 +38,8 @@ def make_report(
         objective=str(settings["objective"]),
         fitness={"start": done.start, "best": done.history.best[-1]},
         baselines=baselines,
-        accuracy=None if dense is None or pruned is None else {"dense": dense, "pruned": pruned},
+        accuracy=_beside(dense.accuracy, pruned.accuracy),
+        perplexity=_beside(dense.perplexity, pruned.perplexity),
         history=done.history,
         evaluations=done.evaluations,
         generations=done.generation,
@@ -49,6 +51,10 @@ def make_report(
         warnings=warnings + found.warnings(),
         trust=found,
     )
+
+
+def _beside(dense: float | None, pruned: float | None) -> dict[str, float] | None:
+    return None if dense is None or pruned is None else {"dense": dense, "pruned": pruned}
 
 
 def accuracy_of(judge: Judge, space: MaskSpace) -> Callable[[Genome], float | None]:

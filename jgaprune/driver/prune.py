@@ -70,7 +70,8 @@ def prune(
       sparsity: fraction of the prunable weights to remove, in (0, 1); met to the weight, but
         for the space "scores", which rounds it in every tensor as the paper does.
       inputs: unlabelled model inputs `[N, ...]`, preprocessed; by default 512 are synthesised
-        from the model's batch-norm statistics, or drawn as noise where it has none.
+        from the model's batch-norm statistics, or drawn as noise where it has none; a language
+        model writes some 32 000 tokens itself.
       supplement: whether synthesised inputs join the given ones where the model has batch-norm
         and the search needs no labels: they keep it honest when the given ones are few, or
         unlike the training data. The repair then works on the synthesised ones alone.
@@ -112,7 +113,8 @@ def prune(
       strategy: how the population is evaluated: a `Strategy`, or the name of its form; "auto" is
         what the machine runs well, which long searches measure first. It changes the speed, and
         the result by rounding only.
-      evaluation_data: `(inputs, labels)` that only the report sees, never the search.
+      evaluation_data: `(inputs, labels)` that only the report sees, never the search; for a
+        language model `(tokens, next tokens)`, both `[N, L]`, which give perplexity as well.
       trust: whether the report looks closer at how far fitness can be trusted: on freshly
         synthesised inputs, where it else varies those of the run, and with `evaluation_data` by
         the rank correlation of fitness and accuracy around the result. Takes some minutes.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.driver.choices import REFITTING, choose_objective
-from jgaprune.driver.kept_inputs import synthesized
+from jgaprune.driver.kept_inputs import sampled, synthesized
 from jgaprune.driver.measure import EvaluationData, Judge
 from jgaprune.driver.plan import Choices, Plan
 from jgaprune.driver.strategy import choose_strategy
@@ -89,14 +89,17 @@ def make_inputs(
     *,
     supplement: bool,
 ) -> Inputs:
-    """The inputs of the search.
+    """The inputs of the search; without given ones, a language model writes text.
 
     Synthesised ones match the statistics that are stored, so the repair works on them alone: on
     given ones that are unlike the training data it does worse.
     """
     if given is None and not isinstance(repair, str):
         return Inputs(repair.inputs, len(repair.inputs), "those of the repair")
-    shown = None if given is None else jnp.asarray(given, jnp.float32)
+    shown = None if given is None else jnp.asarray(given, model.spec.shape_of_inputs(1).dtype)
+    if shown is None and model.spec.vocabulary is not None:
+        written = sampled(model, key)
+        return Inputs(written, len(written), "sampled")
     if model.observe and model.spec.norms and (shown is None or supplement):
         made = synthesized(model, key, num_made(0 if shown is None else len(shown)))
         if shown is None:

@@ -22,7 +22,7 @@ from jgaprune.model import ModelSpec, label_faults
 Images = np.ndarray | jax.Array | str | Path
 """An array, or the path of a `.npy` or `.npz` file."""
 
-_IMAGES, _LABELS = "images", "labels"
+_IMAGES, _TOKENS, _LABELS = "images", "tokens", "labels"
 
 
 def read_inputs(
@@ -34,7 +34,8 @@ def read_inputs(
     """Model inputs `float32 [N, ...]` from an array or a file; labels in it are ignored.
 
     Args:
-      source: an array, a `.npy`, or a `.npz` whose array is named `images` or is the only one.
+      source: an array, a `.npy`, or a `.npz` whose array is named `images` (`tokens` for models
+        that take those) or is the only one.
       spec: of the model that the inputs are for.
       mean: per channel, in place of the model's preprocessing.
       std: per channel, in place of the model's preprocessing.
@@ -46,7 +47,7 @@ def read_inputs(
     if not isinstance(source, str | Path):
         return prepare(source, spec, mean, std)
     path = Path(source)
-    images = _images_of(path, _read_arrays(path))
+    images = _images_of(path, _read_arrays(path), _name_for(spec))
     plan = with_normalisation(spec, mean, std)
     _refuse(path, input_faults(images, plan))
     return to_inputs(images, plan)
@@ -61,7 +62,8 @@ def read_evaluation_data(
     """Model inputs `float32 [N, ...]` and labels `int32 [N]`.
 
     Args:
-      path: a `.npz` with the arrays `images` and `labels`; labels count from 0.
+      path: a `.npz` with the arrays `images` and `labels`; labels count from 0. For a language
+        model, the array `tokens` `[N, L + 1]` is enough: the labels are the next tokens.
       spec: of the model that the data is for.
       mean: per channel, in place of the model's preprocessing.
       std: per channel, in place of the model's preprocessing.
@@ -71,14 +73,14 @@ def read_evaluation_data(
         are listed.
     """
     path = Path(path)
-    arrays = _read_arrays(path)
+    arrays, name = _with_next_tokens(_read_arrays(path), spec), _name_for(spec)
     plan = with_normalisation(spec, mean, std)
-    if missing := [name for name in (_IMAGES, _LABELS) if name not in arrays]:
+    if missing := [one for one in (name, _LABELS) if one not in arrays]:
         raise ValueError(
             f"{path}: {' and '.join(missing)} missing; labelled data is a .npz with the arrays "
-            f"images and labels, this file has {', '.join(map(repr, arrays)) or 'none'}."
+            f"{name} and labels, this file has {', '.join(map(repr, arrays)) or 'none'}."
         )
-    images, labels = arrays[_IMAGES], arrays[_LABELS]
+    images, labels = arrays[name], arrays[_LABELS]
     _refuse(path, input_faults(images, plan) + label_faults(labels, len(images), plan))
     return to_inputs(images, plan), labels.astype(np.int32)
 
@@ -110,15 +112,29 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _images_of(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    if _IMAGES in arrays:
-        return arrays[_IMAGES]
+def _name_for(spec: ModelSpec) -> str:
+    return _IMAGES if spec.vocabulary is None else _TOKENS
+
+
+def _with_next_tokens(arrays: dict[str, np.ndarray], spec: ModelSpec) -> dict[str, np.ndarray]:
+    """Windows with a token more than the model takes, as tokens and the ones behind them."""
+    windows = arrays.get(_TOKENS)
+    if windows is None or _LABELS in arrays or not spec.label_shape or windows.ndim != 2:
+        return arrays
+    return {**arrays, _TOKENS: windows[:, :-1], _LABELS: windows[:, 1:]}
+
+
+def _images_of(path: Path, arrays: dict[str, np.ndarray], expected: str) -> np.ndarray:
+    for name in (expected, _IMAGES):
+        if name in arrays:
+            return arrays[name]
     others = [name for name in arrays if name != _LABELS]
     if len(others) == 1:
         return arrays[others[0]]
     raise ValueError(
-        f"{path}: expected an array named images, found {', '.join(map(repr, arrays)) or 'none'}. "
-        "Save it with numpy.savez(path, images=images)."
+        f"{path}: expected an array named {expected}, found "
+        f"{', '.join(map(repr, arrays)) or 'none'}. Save it with numpy.savez(path, "
+        f"{expected}={expected})."
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 
-from jgaprune.model import ModelSpec, Preprocessing
+from jgaprune.model import ModelSpec, Preprocessing, token_faults
 
 
 def prepare(
@@ -24,7 +24,8 @@ def prepare(
     """Model inputs `float32 [N, ...]` from uint8 images, or from inputs made beforehand.
 
     Args:
-      images: uint8 images, or floats of the shape `[N, ...]` that the model takes.
+      images: uint8 images, or floats of the shape `[N, ...]` that the model takes; or tokens
+        `[N, L]`, which become `int32`, where it takes those.
       spec: of the model that the inputs are for.
       mean: per channel, in place of the model's preprocessing.
       std: per channel, in place of the model's preprocessing.
@@ -71,6 +72,8 @@ def with_normalisation(
 
 def input_faults(images: np.ndarray, spec: ModelSpec) -> list[str]:
     """Why an array can't become inputs of the model, one sentence each; empty if it can."""
+    if spec.vocabulary is not None:
+        return token_faults(images, spec)
     is_image = images.dtype == np.uint8
     if not is_image and images.dtype.kind != "f":
         return [
@@ -89,7 +92,9 @@ def input_faults(images: np.ndarray, spec: ModelSpec) -> list[str]:
 
 
 def to_inputs(images: np.ndarray, spec: ModelSpec) -> np.ndarray:
-    """Inputs `float32 [N, ...]` from an array without `input_faults`."""
+    """Inputs `float32 [N, ...]`, or tokens `int32 [N, L]`, from an array without `input_faults`."""
+    if spec.vocabulary is not None:
+        return images.astype(np.int32)
     plan = spec.preprocessing
     if images.dtype != np.uint8:
         return images.astype(np.float32).reshape(len(images), *spec.input_shape)

@@ -21,19 +21,31 @@ def vary(key: Key, inputs: Array) -> Array:
     """A random variation of every input.
 
     Images are mirrored, each with a chance of one half, and rolled by up to an eighth of their
-    size; then every input becomes a random mixture with another one.
+    size; then every input becomes a random mixture with another one. Windows of tokens go on as
+    another one from a random place on.
 
     Args:
       key: PRNG key.
-      inputs: `[N, features]`, or `[N, ..., channels]` with spatial axes in between.
+      inputs: `[N, features]`, or `[N, ..., channels]` with spatial axes in between; or tokens,
+        `int32 [N, L]`.
 
     Returns:
       Like `inputs`.
     """
+    if jnp.issubdtype(inputs.dtype, jnp.integer):
+        return _spliced(key, inputs)
     mirror_key, shift_key, mix_key = jax.random.split(key, 3)
     if inputs.ndim == 4:
         inputs = _mirrored(mirror_key, inputs)
     return _mixed(mix_key, _shifted(shift_key, inputs))
+
+
+def _spliced(key: Key, tokens: Array) -> Array:
+    place_key, partner_key = jax.random.split(key)
+    num, length = tokens.shape
+    places = jax.random.randint(place_key, (num, 1), 1, length + 1)
+    others = jax.random.permutation(partner_key, tokens)
+    return jnp.where(jnp.arange(length) < places, tokens, others)
 
 
 def _mirrored(key: Key, images: Array) -> Array:

@@ -2,7 +2,14 @@
 
 from jgaprune.model.forward import Forward
 from jgaprune.model.model import Model
-from jgaprune.model.spec import ModelSpec, Preprocessing, Source, SourceTensor, label_faults
+from jgaprune.model.spec import (
+    ModelSpec,
+    Preprocessing,
+    Source,
+    SourceTensor,
+    label_faults,
+    token_faults,
+)
 
 __all__ = [
     "Forward",
@@ -12,4 +19,5 @@ __all__ = [
     "Source",
     "SourceTensor",
     "label_faults",
+    "token_faults",
 ]

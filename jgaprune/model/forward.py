@@ -16,15 +16,31 @@ Apply = Callable[[Params, Buffers, Array], Array]
 Observe = Callable[[Params, Buffers, Array, NormRule], tuple[Array, dict[str, NormRecord]]]
 
 
+class Stepwise(NamedTuple):
+    """A language model that reads one token at a time and remembers those before.
+
+    Attributes:
+      memory: `params, buffers, num_inputs, length -> memory` of windows yet to be read; the
+        numbers are static.
+      step: `params, buffers, tokens int32 [N], position int32 [], memory -> (logits [N, C],
+        memory)`: what `apply` says at that position.
+    """
+
+    memory: Callable[[Params, Buffers, int, int], Any]
+    step: Callable[[Params, Buffers, Array, Array, Any], tuple[Array, Any]]
+
+
 class Forward(NamedTuple):
     """A network taken apart into pure functions and flat dicts of arrays.
 
     Attributes:
-      apply: `params, buffers, inputs [N, ...] -> logits [N, C]`, in evaluation mode.
+      apply: `params, buffers, inputs [N, ...] -> logits [N, C]`, in evaluation mode; of tokens
+        `[N, L]` logits may be `[N, L, C]`.
       observe: the same under a `NormRule`, also returning what each batch-norm layer saw.
       params: parameters by leaf name.
       buffers: other state by leaf name.
       norms: names of the batch-norm layers in forward order.
+      stepwise: the same token by token, or None.
     """
 
     apply: Apply
@@ -32,6 +48,7 @@ class Forward(NamedTuple):
     params: Params
     buffers: Buffers
     norms: tuple[str, ...]
+    stepwise: Stepwise | None = None
 
 
 def batch_statistics(x: Array, feature_axis: int = -1) -> Norm:
@@ -75,7 +92,7 @@ def named_leaves(paths: Sequence[tuple[tuple[object, ...], Any]]) -> dict[str, A
 
 
 def norms_in_forward_order(
-    observe: Observe, params: Params, buffers: Buffers, input_shape: tuple[int, ...]
+    observe: Observe, params: Params, buffers: Buffers, inputs: jax.ShapeDtypeStruct
 ) -> tuple[str, ...]:
     """Names of the batch-norm layers in the order in which a forward pass meets them.
 
@@ -88,7 +105,6 @@ def norms_in_forward_order(
         order.append(name)
         return stored
 
-    inputs = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
     jax.eval_shape(lambda p, b, x: observe(p, b, x, note), params, buffers, inputs)
     if shared := sorted({name for name in order if order.count(name) > 1}):
         raise ValueError(
@@ -99,13 +115,12 @@ def norms_in_forward_order(
 
 
 def params_in_forward_order(
-    apply: Apply, params: Params, buffers: Buffers, input_shape: tuple[int, ...]
+    apply: Apply, params: Params, buffers: Buffers, inputs: jax.ShapeDtypeStruct
 ) -> tuple[str, ...]:
     """Names of the parameters in the order in which a forward pass first uses them.
 
     Parameters that it never uses come last.
     """
-    inputs = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
     jaxpr = jax.make_jaxpr(apply)(params, buffers, inputs).jaxpr
     in_tree_order = jax.tree.leaves({name: name for name in params})
     names = dict(zip(jaxpr.invars, in_tree_order, strict=False))

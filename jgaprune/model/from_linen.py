@@ -40,7 +40,7 @@ class _Structure:
 def forward_from_linen(
     module: nn.Module,
     variables: dict[str, Any],
-    input_shape: tuple[int, ...],
+    inputs: jax.ShapeDtypeStruct,
     call: Callable[[Any, Array], Array] | None = None,
 ) -> Forward:
     """Takes a Linen module and its variables apart.
@@ -48,7 +48,7 @@ def forward_from_linen(
     Args:
       module: called as `module(inputs [N, ...]) -> logits [N, C]`, in evaluation mode.
       variables: `{"params": ..., "batch_stats": ...}` and any other collections.
-      input_shape: shape of one input.
+      inputs: shape and type of some inputs, `[N, ...]`.
       call: `module, inputs -> logits` where the module is called in another way.
 
     Raises:
@@ -66,7 +66,7 @@ def forward_from_linen(
     structure = _Structure(module, call, params_tree, tuple(params), buffers_tree, tuple(buffers))
     observe = Partial(_observe, structure)
     try:
-        norms = norms_in_forward_order(observe, params, buffers, input_shape)
+        norms = norms_in_forward_order(observe, params, buffers, inputs)
     except flax.errors.ModifyScopeVariableError as error:
         raise ValueError(
             f"{type(module).__name__} updates its batch statistics: it runs in training mode. "

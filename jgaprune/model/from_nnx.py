@@ -12,12 +12,12 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax.tree_util import Partial, PyTreeDef
 
 from jgaprune.model.forward import (
     Forward,
+    Stepwise,
     batch_statistics,
     leaf_name,
     named_leaves,
@@ -41,15 +41,18 @@ class _Structure:
 
 def forward_from_nnx(
     module: nnx.Module,
-    input_shape: tuple[int, ...],
+    inputs: jax.ShapeDtypeStruct,
     call: Callable[[Any, Array], Array] | None = None,
 ) -> Forward:
     """Takes an NNX module apart; a copy of it is put in evaluation mode, yours stays as it is.
 
     Args:
       module: called as `module(inputs [N, ...]) -> logits [N, C]`.
-      input_shape: shape of one input.
+      inputs: shape and type of some inputs, `[N, ...]`.
       call: `module, inputs -> logits` where the module is called in another way.
+
+    A module with methods `memory(num_inputs, length)` and `step(tokens, position, memory)`, as
+    in `Stepwise`, can be read token by token.
 
     Raises:
       ValueError: the module trains all the same, or calls a batch-norm layer twice.
@@ -62,11 +65,16 @@ def forward_from_nnx(
     param_names, flat_params, params_tree = _flatten(params)
     buffer_names, flat_buffers, buffers_tree = _flatten(buffers)
     structure = _Structure(graph, call, params_tree, param_names, buffers_tree, buffer_names)
-    _check_evaluates(structure, randomness, flat_params, flat_buffers, input_shape)
+    _check_evaluates(structure, randomness, flat_params, flat_buffers, inputs)
     apply = Partial(_apply, structure, randomness)
     observe = Partial(_observe, structure, randomness)
-    norms = norms_in_forward_order(observe, flat_params, flat_buffers, input_shape)
-    return Forward(apply, observe, flat_params, flat_buffers, norms)
+    norms = norms_in_forward_order(observe, flat_params, flat_buffers, inputs)
+    stepwise = None
+    if hasattr(module, "step") and hasattr(module, "memory"):
+        stepwise = Stepwise(
+            Partial(_memory, structure, randomness), Partial(_step, structure, randomness)
+        )
+    return Forward(apply, observe, flat_params, flat_buffers, norms, stepwise)
 
 
 def _flatten(state: nnx.State) -> tuple[tuple[str, ...], dict[str, Array], PyTreeDef]:
@@ -92,12 +100,36 @@ def _called(structure: _Structure, module: Any, inputs: Array) -> Array:
     return module(inputs) if structure.call is None else structure.call(module, inputs)
 
 
+def _memory(
+    structure: _Structure,
+    randomness: Any,
+    params: Params,
+    buffers: Buffers,
+    num_inputs: int,
+    length: int,
+) -> Any:
+    return _merge(structure, randomness, params, buffers).memory(num_inputs, length)
+
+
+def _step(
+    structure: _Structure,
+    randomness: Any,
+    params: Params,
+    buffers: Buffers,
+    tokens: Array,
+    position: Array,
+    memory: Any,
+) -> tuple[Array, Any]:
+    module = _merge(structure, randomness, params, buffers)
+    return module.step(tokens, position, memory)
+
+
 def _check_evaluates(
     structure: _Structure,
     randomness: Any,
     params: Params,
     buffers: Buffers,
-    input_shape: tuple[int, ...],
+    inputs: jax.ShapeDtypeStruct,
 ) -> None:
     """Refuses a module whose forward pass changes statistics or draws random numbers."""
     changed: list[str] = []
@@ -111,7 +143,6 @@ def _check_evaluates(
         changed.extend(leaf_name(path) for path, leaf in after if known.get(path, leaf) is not leaf)
         return logits
 
-    inputs = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
     jax.eval_shape(trace, randomness, params, buffers, inputs)
     if changed:
         raise ValueError(

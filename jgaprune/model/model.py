@@ -11,15 +11,20 @@ from typing import Any, NamedTuple
 
 import flax.linen
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from jgaprune.masks import Layout, layout_of
-from jgaprune.model.forward import Apply, Forward, Observe, params_in_forward_order
+from jgaprune.model.forward import (
+    Apply,
+    Forward,
+    Observe,
+    Stepwise,
+    params_in_forward_order,
+)
 from jgaprune.model.from_fn import forward_from_fn
 from jgaprune.model.from_linen import forward_from_linen
 from jgaprune.model.from_nnx import forward_from_nnx
-from jgaprune.model.spec import ModelSpec, Preprocessing
+from jgaprune.model.spec import ModelSpec, Preprocessing, shape_of_inputs
 from jgaprune.types import Array, Buffers, Params
 
 Prunable = Callable[[str, Array], bool]
@@ -30,13 +35,16 @@ class Model(NamedTuple):
     """A pre-trained network as pure functions. A pytree: its arrays are its leaves.
 
     Attributes:
-      apply: `params, buffers, inputs [N, ...] -> logits [N, C]`, in evaluation mode.
+      apply: `params, buffers, inputs [N, ...] -> logits [N, C]`, in evaluation mode; language
+        models map tokens `int32 [N, L]` to logits `[N, L, C]`.
       params: parameters by leaf name, in Flax layout.
       buffers: running statistics and other non-trained state by leaf name.
       spec: names, what is prunable, preprocessing, source.
       observe: `params, buffers, inputs, rule -> (logits, {norm name: NormRecord})`: a forward
         pass in which `rule(name, batch, stored)` chooses the statistics that each batch-norm
         layer uses, in forward order; None where the layers cannot be seen.
+      stepwise: the forward pass of a language model token by token, for writing text; None
+        where there is none.
     """
 
     apply: Apply
@@ -44,6 +52,7 @@ class Model(NamedTuple):
     buffers: Buffers
     spec: ModelSpec
     observe: Observe | None = None
+    stepwise: Stepwise | None = None
 
     @property
     def layout(self) -> Layout:
@@ -59,6 +68,7 @@ class Model(NamedTuple):
         name: str | None = None,
         prunable: Prunable | None = None,
         preprocessing: Preprocessing | None = None,
+        vocabulary: int | None = None,
     ) -> "Model":
         """A model from a Flax NNX module with its weights loaded.
 
@@ -73,15 +83,17 @@ class Model(NamedTuple):
           prunable: which leaves take part; by default those of two or more axes and more than
             one input per output that are not called bias, scale or embedding.
           preprocessing: how stored images become inputs.
+          vocabulary: how many tokens there are, where inputs are `int32` tokens `[N, L]` and not
+            floats; `input_shape` is `(L,)` then, and logits may be `[N, L, C]`.
 
         Raises:
           ValueError: the output is not `[N, C]`, nothing is prunable, the forward pass updates
             statistics or draws random numbers, or it calls a batch-norm layer twice.
         """
-        forward = forward_from_nnx(module, tuple(input_shape), call)
-        return _assemble(
-            forward, input_shape, name or type(module).__name__, prunable, preprocessing
-        )
+        inputs = shape_of_inputs(2, tuple(input_shape), vocabulary)
+        forward = forward_from_nnx(module, inputs, call)
+        label = name or type(module).__name__
+        return _assemble(forward, input_shape, label, prunable, preprocessing, vocabulary)
 
     @staticmethod
     def from_linen(
@@ -93,6 +105,7 @@ class Model(NamedTuple):
         name: str | None = None,
         prunable: Prunable | None = None,
         preprocessing: Preprocessing | None = None,
+        vocabulary: int | None = None,
     ) -> "Model":
         """A model from a Flax Linen module and its variables.
 
@@ -105,10 +118,10 @@ class Model(NamedTuple):
           ValueError: as in `from_nnx`; or there are no `params`, two leaves have the same dotted
             name, or a batch-norm layer is inside a lifted transformation such as `nn.remat`.
         """
-        forward = forward_from_linen(module, dict(variables), tuple(input_shape), call)
-        return _assemble(
-            forward, input_shape, name or type(module).__name__, prunable, preprocessing
-        )
+        inputs = shape_of_inputs(2, tuple(input_shape), vocabulary)
+        forward = forward_from_linen(module, dict(variables), inputs, call)
+        label = name or type(module).__name__
+        return _assemble(forward, input_shape, label, prunable, preprocessing, vocabulary)
 
     @staticmethod
     def from_fn(
@@ -119,6 +132,7 @@ class Model(NamedTuple):
         name: str | None = None,
         prunable: Prunable | None = None,
         preprocessing: Preprocessing | None = None,
+        vocabulary: int | None = None,
     ) -> "Model":
         """A model from a pure function `params, inputs [N, ...] -> logits [N, C]`.
 
@@ -131,7 +145,7 @@ class Model(NamedTuple):
         """
         forward = forward_from_fn(function, params)
         label = name or str(getattr(function, "__name__", "function"))
-        return _assemble(forward, input_shape, label, prunable, preprocessing)
+        return _assemble(forward, input_shape, label, prunable, preprocessing, vocabulary)
 
 
 def fan_in(shape: tuple[int, ...]) -> int:
@@ -145,6 +159,7 @@ def _assemble(
     name: str,
     prunable: Prunable | None,
     preprocessing: Preprocessing | None,
+    vocabulary: int | None,
 ) -> Model:
     wanted = prunable or _is_prunable
     names = tuple(leaf for leaf, array in forward.params.items() if wanted(leaf, array))
@@ -153,23 +168,29 @@ def _assemble(
             f"{name} has no prunable weight among {sorted(forward.params)}. "
             "Pass prunable=lambda name, leaf: ... to choose which leaves take part."
         )
-    inputs = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
+    inputs = shape_of_inputs(2, tuple(input_shape), vocabulary)
     logits = jax.eval_shape(forward.apply, forward.params, forward.buffers, inputs)
-    if logits.ndim != 2 or logits.shape[0] != 2:
+    per_token = vocabulary is not None and logits.shape[:-1] == inputs.shape
+    if not per_token and (logits.ndim != 2 or logits.shape[0] != 2):
         raise ValueError(
             f"{name} must return logits of shape [N, C]; for inputs {inputs.shape} it returned "
-            f"{logits.shape}. Wrap it so that it returns one row of logits per input."
+            f"{logits.shape}. Wrap it so that it returns one row of logits per input, or per "
+            "token of inputs with a vocabulary=..."
         )
-    order = params_in_forward_order(forward.apply, forward.params, forward.buffers, input_shape)
+    order = params_in_forward_order(forward.apply, forward.params, forward.buffers, inputs)
     spec = ModelSpec(
         name=name,
         prunable=tuple(leaf for leaf in order if leaf in names),
         input_shape=tuple(input_shape),
-        num_outputs=logits.shape[1],
+        num_outputs=logits.shape[-1],
+        vocabulary=vocabulary,
+        label_shape=tuple(logits.shape[1:-1]),
         norms=forward.norms,
         preprocessing=preprocessing or Preprocessing(),
     )
-    return Model(forward.apply, forward.params, forward.buffers, spec, forward.observe)
+    return Model(
+        forward.apply, forward.params, forward.buffers, spec, forward.observe, forward.stepwise
+    )
 
 
 def _is_prunable(name: str, leaf: Array) -> bool:

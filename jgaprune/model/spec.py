@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -52,7 +53,7 @@ class Source:
 
     Attributes:
       path: absolute path.
-      format: "pth", "safetensors", "npz" or "orbax".
+      format: "pth", "safetensors", "npz", "llama2c" or "orbax".
       sha256: digest of its bytes.
     """
 
@@ -71,6 +72,10 @@ class ModelSpec:
       prunable: names of the leaves that take part in pruning, in forward order.
       input_shape: shape of one input, for example `(32, 32, 3)`.
       num_outputs: number of logits, `C`.
+      vocabulary: how many tokens there are, where inputs are `int32` tokens in windows of equal
+        length, `[N, L]`, without padding; None where inputs are floats.
+      label_shape: shape of one input's labels: `()`, or `(L,)` where every token has logits, whose
+        shape then is `[N, L, C]`.
       norms: names of the batch-norm layers, in forward order.
       preprocessing: how stored images become inputs.
       source: the file it came from, or None.
@@ -82,11 +87,43 @@ class ModelSpec:
     prunable: tuple[str, ...]
     input_shape: tuple[int, ...]
     num_outputs: int
+    vocabulary: int | None = None
+    label_shape: tuple[int, ...] = ()
     norms: tuple[str, ...] = ()
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     source: Source | None = None
     tensors: tuple[tuple[str, SourceTensor], ...] = ()
     config: tuple[tuple[str, object], ...] = ()
+
+    def shape_of_inputs(self, num_inputs: int) -> jax.ShapeDtypeStruct:
+        """Shape and type of so many inputs."""
+        return shape_of_inputs(num_inputs, self.input_shape, self.vocabulary)
+
+
+def shape_of_inputs(
+    num_inputs: int, input_shape: tuple[int, ...], vocabulary: int | None
+) -> jax.ShapeDtypeStruct:
+    """Shape and type of so many inputs: floats, or tokens of a vocabulary."""
+    dtype = jnp.float32 if vocabulary is None else jnp.int32
+    return jax.ShapeDtypeStruct((num_inputs, *input_shape), dtype)
+
+
+def token_faults(tokens: np.ndarray, spec: ModelSpec) -> list[str]:
+    """Why an array can't be inputs of a model that takes tokens, one sentence each."""
+    last = (spec.vocabulary or 0) - 1
+    if tokens.dtype.kind not in "iu":
+        return [f"tokens have dtype {tokens.dtype}; expected integers 0..{last}."]
+    faults = []
+    if tokens.ndim != 2 or tokens.shape[1:] != spec.input_shape or not len(tokens):
+        faults.append(
+            f"tokens have shape {tokens.shape}; expected (N, {spec.input_shape[0]}): whole "
+            "windows, without padding. Cut them so, or load the model with another context."
+        )
+    if tokens.size and (tokens.min() < 0 or tokens.max() > last):
+        faults.append(
+            f"tokens range over {tokens.min()}..{tokens.max()}; {spec.name} knows 0..{last}."
+        )
+    return faults
 
 
 def label_faults(labels: np.ndarray, num_inputs: int, spec: ModelSpec) -> list[str]:
@@ -94,8 +131,12 @@ def label_faults(labels: np.ndarray, num_inputs: int, spec: ModelSpec) -> list[s
     if labels.dtype.kind not in "iu":
         return [f"labels have dtype {labels.dtype}; expected integers 0..{spec.num_outputs - 1}."]
     faults = []
-    if labels.shape != (num_inputs,):
-        faults.append(f"labels have shape {labels.shape}; expected ({num_inputs},), one per input.")
+    if labels.shape != (num_inputs, *spec.label_shape):
+        each = "token of every input" if spec.label_shape else "input"
+        faults.append(
+            f"labels have shape {labels.shape}; expected {(num_inputs, *spec.label_shape)}, one "
+            f"per {each}."
+        )
     if labels.size and (labels.min() < 0 or labels.max() >= spec.num_outputs):
         faults.append(
             f"labels range over {labels.min()}..{labels.max()}; {spec.name} has outputs "

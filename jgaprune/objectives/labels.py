@@ -44,7 +44,7 @@ def compare_labels(logits: Array, labels: Array) -> tuple[Array, Array]:
 
 def compare_likelihood(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Cross-entropy of logits `[N, C]` to labels `[N]`."""
-    log_likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)
+    log_likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], axis=-1)
     loss = -jnp.mean(log_likelihood)
     return loss, loss
 

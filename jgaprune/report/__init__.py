@@ -1,6 +1,6 @@
 """What a run found, as numbers, text, plots and files."""
 
-from jgaprune.report.evaluation import Run, accuracy, load_run
+from jgaprune.report.evaluation import Run, accuracy, load_run, perplexity
 from jgaprune.report.folder import SaveError, check_out, save_folder
 from jgaprune.report.report import (
     LABELLED_OBJECTIVES,
@@ -30,5 +30,6 @@ __all__ = [
     "check_out",
     "comparison",
     "load_run",
+    "perplexity",
     "save_folder",
 ]

@@ -36,6 +36,7 @@ def to_document(report: "Report") -> dict[str, Any]:
             "sparsity": _sparsity(report),
             "fitness": {"objective": report.objective, **report.fitness},
             "accuracy": report.accuracy,
+            "perplexity": report.perplexity,
             "baselines": {name: _baseline(one) for name, one in report.baselines.items()},
             "winner": report.winner,
             "candidates": {name: _measure(one) for name, one in report.candidates.items()},
@@ -105,4 +106,4 @@ def _baseline(baseline: "Baseline") -> dict[str, Any]:
 
 
 def _measure(measure: "Measure") -> dict[str, Any]:
-    return {"fitness": measure.fitness, "accuracy": measure.accuracy}
+    return {name: v for name, v in vars(measure).items() if name != "perplexity" or v is not None}

@@ -1,9 +1,11 @@
-"""Accuracy on labelled data, and a saved run read back for it.
+"""Accuracy and perplexity on labelled data, and a saved run read back for it.
 
 Labels are used here and nowhere in the search, unless its objective is a labelled one.
 """
 
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,37 +48,41 @@ def accuracy(
     *,
     batch: int = 256,
 ) -> float:
-    """Fraction of the inputs whose largest logit is the label's, 0..1.
+    """Fraction of the labels that have the largest logit, 0..1.
 
     Args:
       model: gives the forward pass.
       params: parameters to evaluate, dense or pruned.
       buffers: the buffers that go with them.
       inputs: `[N, ...]`, model inputs.
-      labels: integers `[N]`.
+      labels: integers `[N]`; for a language model the next tokens, `[N, L]`.
       batch: inputs per forward pass; the last batch is padded, so one program runs them all.
 
     Raises:
-      ValueError: there is no input, or not one label per input.
+      ValueError: there is no input, or not one label per input, or per token.
     """
-    count = len(inputs)
-    if count == 0 or np.shape(labels) != (count,):
-        raise ValueError(
-            f"expected one label per input and at least one, got {count} inputs "
-            f"and labels of shape {np.shape(labels)}."
-        )
-    size = min(batch, count)
-    correct = [
-        _count_correct(
-            model.apply,
-            params,
-            buffers,
-            _padded(np.asarray(inputs[start : start + size]), size, 0),
-            _padded(np.asarray(labels[start : start + size]), size, _NO_CLASS),
-        )
-        for start in range(0, count, size)
-    ]
-    return sum(int(number) for number in correct) / count
+    counts = _in_batches(_count_correct, model, params, buffers, inputs, labels, batch)
+    return sum(int(number) for number in counts) / np.size(labels)
+
+
+def perplexity(
+    model: Model,
+    params: Params,
+    buffers: Buffers,
+    inputs: Array | np.ndarray,
+    labels: Array | np.ndarray,
+    *,
+    batch: int = 32,
+) -> float:
+    """Exponential of the mean cross-entropy to the labels: of a language model, the next tokens.
+
+    1 is certainty, the number of tokens is a mere guess. Args and errors as in `accuracy`; logits
+    that are NaN make it infinite.
+    """
+    sums = _in_batches(_surprise, model, params, buffers, inputs, labels, batch)
+    mean = sum(float(number) for number in sums) / np.size(labels)
+    with np.errstate(over="ignore"):
+        return math.inf if math.isnan(mean) else float(np.exp(np.float64(mean)))
 
 
 def load_run(folder: str | Path, *, weights: str | Path | None = None) -> Run:
@@ -94,6 +100,45 @@ def load_run(folder: str | Path, *, weights: str | Path | None = None) -> Run:
     model = _load_dense(document, weights)
     params, buffers = _read_params(place, model)
     return Run(model, params, buffers, document)
+
+
+def _in_batches(
+    measure: Callable[..., Array],
+    model: Model,
+    params: Params,
+    buffers: Buffers,
+    inputs: Array | np.ndarray,
+    labels: Array | np.ndarray,
+    batch: int,
+) -> list[Array]:
+    count, expected = len(inputs), (len(inputs), *np.shape(inputs)[1 : np.ndim(labels)])
+    per_token = model.spec.vocabulary is not None and np.ndim(labels) == 2
+    if count == 0 or np.shape(labels) != expected or not (np.ndim(labels) == 1 or per_token):
+        raise ValueError(
+            f"expected one label per input, or per token, and at least one, got {count} inputs "
+            f"and labels of shape {np.shape(labels)}."
+        )
+    size = min(batch, count)
+    return [
+        measure(
+            model.apply,
+            params,
+            buffers,
+            _padded(np.asarray(inputs[start : start + size]), size, 0),
+            _padded(np.asarray(labels[start : start + size]), size, _NO_CLASS),
+        )
+        for start in range(0, count, size)
+    ]
+
+
+@jax.jit
+def _surprise(
+    apply: Apply, params: Params, buffers: Buffers, inputs: Array, labels: Array
+) -> Array:
+    """Sum of the cross-entropies to labels, in nats."""
+    likelihoods = jax.nn.log_softmax(apply(params, buffers, inputs))
+    taken = jnp.take_along_axis(likelihoods, jnp.maximum(labels, 0)[..., None], axis=-1)[..., 0]
+    return -jnp.sum(jnp.where(labels == _NO_CLASS, 0.0, taken))
 
 
 @jax.jit

@@ -29,10 +29,12 @@ class Measure:
     Attributes:
       fitness: value of the run's objective, lower is better; None if not evaluated.
       accuracy: fraction 0..1 on the evaluation data; None without them.
+      perplexity: on the evaluation data; None without them, and for other than language models.
     """
 
     fitness: float | None
     accuracy: float | None
+    perplexity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class Report:
       objective: its name, "output_distance" for example; "custom" for the caller's own.
       fitness: `start`, the best of generation 0, and `best`, the best of the run.
       baselines: one-shot methods at the same sparsity, by name.
-      accuracy: `dense` and `pruned`, fractions on the evaluation data; None without them.
+      accuracy: `dense` and `pruned`, fractions on the evaluation data; None without them. For a
+        language model, of the next tokens.
       history: how the search went.
       evaluations: candidates evaluated.
       generations: generations run.
@@ -104,6 +107,7 @@ class Report:
       interrupted: True if the run was stopped before its budget was used.
       warnings: sentences that a reader of the numbers should know.
       trust: how far fitness can be trusted, as far as the run has looked.
+      perplexity: `dense` and `pruned`, of a language model on the evaluation data; else None.
     """
 
     model: Model = field(repr=False)
@@ -125,6 +129,7 @@ class Report:
     interrupted: bool = False
     warnings: tuple[str, ...] = ()
     trust: Trust = Trust()
+    perplexity: dict[str, float] | None = None
 
     @property
     def layers(self) -> dict[str, LayerCount]:

@@ -39,19 +39,21 @@ def comparison(report: "Report") -> str:
     `repaired` is the column to its left after the run's repair. Columns are left out for a run
     without evaluation data, and for one without repair.
     """
-    accuracy = report.accuracy or {}
-    best, pruned = _number(report.fitness["best"]), _percent(accuracy.get("pruned"))
-    rows = [["method", "fitness", "repaired", "accuracy", "repaired"]]
-    rows.append(["dense", _MISSING, _MISSING, _percent(accuracy.get("dense")), _MISSING])
+    quality = "perplexity" if report.perplexity else "accuracy"
+    show = _number if report.perplexity else _percent
+    reached = report.perplexity or report.accuracy or {}
+    best, pruned = _number(report.fitness["best"]), show(reached.get("pruned"))
+    rows = [["method", "fitness", "repaired", quality, "repaired"]]
+    rows.append(["dense", _MISSING, _MISSING, show(reached.get("dense")), _MISSING])
     for name, baseline in report.baselines.items():
         raw, repaired = baseline.raw, baseline.repaired
         fitness = [_number(raw.fitness), _number(repaired.fitness)]
-        rows.append([name, *fitness, _percent(raw.accuracy), _percent(repaired.accuracy)])
+        rows.append([name, *fitness, *(show(getattr(one, quality)) for one in (raw, repaired))])
     rows.append([EVOLVED, _MISSING, best, _MISSING, pruned])
     if not report.is_repaired:
         rows[-1] = [EVOLVED, best, _MISSING, pruned, _MISSING]
-        rows = [[name, fitness, accuracy] for name, fitness, _, accuracy, _ in rows]
-    return table(rows if report.accuracy else [row[: len(row) // 2 + 1] for row in rows])
+        rows = [[name, fitness, value] for name, fitness, _, value, _ in rows]
+    return table(rows if reached else [row[: len(row) // 2 + 1] for row in rows])
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

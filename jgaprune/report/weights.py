@@ -15,6 +15,7 @@ from jgaprune.checkpoint import save_tree
 from jgaprune.converters.formats import (
     FormatError,
     torch_available,
+    write_llama2c,
     write_npz,
     write_pth,
     write_safetensors,
@@ -29,7 +30,7 @@ def write_weights(report: Report, folder: Path) -> tuple[str, ...]:
     Args:
       report: what was found.
       folder: receives `masks.npz`, `params/` and `pruned.safetensors`; `pruned.pth` too if
-        the source was one and torch is installed.
+        the source was one and torch is installed, `pruned.bin` if it was one of llama2.c.
 
     Returns:
       Warnings: the source's layout needs the source file, and a search must not be lost
@@ -68,6 +69,8 @@ def _write_for_source(report: Report, folder: Path) -> tuple[str, ...]:
     warnings = _write(write_safetensors, folder / "pruned.safetensors", tensors)
     if source and source.format == "pth" and torch_available():
         warnings += _write(write_pth, folder / "pruned.pth", tensors)
+    if source and source.format == "llama2c":
+        warnings += _write(write_llama2c, folder / "pruned.bin", tensors)
     return warnings
 
 

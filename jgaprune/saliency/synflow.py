@@ -30,8 +30,10 @@ def synflow(model: Model, sparsity: float, *, rounds: int = 100) -> Scores:
       `float32`, the budget over the rank of each weight, by leaf name in the leaf's shape.
 
     Raises:
-      ValueError: sparsity out of range, or no rounds.
+      ValueError: sparsity out of range, no rounds, or inputs are tokens.
     """
+    if model.spec.vocabulary is not None:
+        raise ValueError(f"{model.spec.name} takes tokens: there is no input of all ones for it.")
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}.")
     layout, num_kept = model.layout, kept_for(sparsity, model.layout.num_weights)
