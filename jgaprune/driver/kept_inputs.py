@@ -1,13 +1,15 @@
 """Synthesised inputs, kept in the user's cache: the same model and key give the same ones.
 
 They cost minutes and depend on nothing but the model, the key, their number and the machine's
-rounding, so a second run, at another sparsity for example, need not make them again.
+rounding, so a second run, at another sparsity for example, need not make them again. Those not
+used for longest go when they take too much space.
 """
 
 import hashlib
 import os
 import re
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.cache import cache_folder
-from jgaprune.inputs import Synthesis, synthesize
+from jgaprune.inputs import Inversion, Synthesis, invert, synthesize
 from jgaprune.model import Model
 from jgaprune.types import Array, Key
 from jgaprune.version import __version__
 
+_MOST_BYTES = 10**9
+"""Of the folder: about 150 times 512 colour images of 32x32."""
+
 
 def synthesized(model: Model, key: Key, num_inputs: int) -> Array:
-    """`synthesize`, or what it made before of the same.
+    """`synthesize`, or `invert` without batch-norm, or what they made before of the same.
 
     A cache that cannot be read or written is no fault: the inputs are made.
     """
@@ -31,8 +36,10 @@ def synthesized(model: Model, key: Key, num_inputs: int) -> Array:
     kept = _read(path, (num_inputs, *model.spec.input_shape))
     if kept is not None:
         return kept
-    inputs = synthesize(model, key, num_inputs)
+    make = synthesize if model.observe is not None and model.spec.norms else invert
+    inputs = make(model, key, num_inputs)
     _write(path, np.asarray(inputs))
+    _forget_oldest(path.parent)
     return inputs
 
 
@@ -44,7 +51,9 @@ def _digest(model: Model, key: Key, num_inputs: int) -> str:
     shape = jax.ShapeDtypeStruct((1, *spec.input_shape), jnp.float32)
     program = str(jax.make_jaxpr(model.apply)(model.params, model.buffers, shape))
     digest.update(re.sub("0x[0-9a-f]+", "", program).encode())  # addresses differ between runs
-    told = (spec, num_inputs, Synthesis(), __version__, jax.__version__, device.device_kind)
+    from_file = model.spec.source is not None  # then its preprocessing is believed
+    settings = (Synthesis(), Inversion(), from_file)
+    told = (spec, num_inputs, settings, __version__, jax.__version__, device.device_kind)
     digest.update(repr((told, os.cpu_count(), str(jax.random.key_impl(key)))).encode())
     for leaf in jax.tree.leaves((model.params, model.buffers, jax.random.key_data(key))):
         array = np.asarray(leaf)
@@ -53,9 +62,24 @@ def _digest(model: Model, key: Key, num_inputs: int) -> str:
     return digest.hexdigest()
 
 
+def _forget_oldest(folder: Path) -> None:
+    """Deletes the files that were used longest ago while the folder is too large."""
+    try:
+        found = [(path, path.stat()) for path in folder.glob("*.npy")]
+    except OSError:
+        return
+    spare = _MOST_BYTES
+    for path, about in sorted(found, key=lambda one: one[1].st_mtime_ns, reverse=True):
+        spare -= about.st_size
+        if spare < 0:
+            with suppress(OSError):
+                path.unlink()
+
+
 def _read(path: Path, shape: tuple[int, ...]) -> Array | None:
     try:
         kept = np.load(path, allow_pickle=False)
+        os.utime(path)
     except (OSError, ValueError, EOFError):
         return None
     usable = kept.shape == shape and kept.dtype == np.float32 and np.isfinite(kept).all()
