@@ -25,8 +25,9 @@ from jax.tree_util import Partial
 from subjects import NUM_GIVEN, parser, tiny
 
 import jgaprune as jp
+from jgaprune.driver.inputs import make_inputs
 from jgaprune.driver.measure import repaired
-from jgaprune.driver.wiring import make_inputs, split_key
+from jgaprune.driver.wiring import split_key
 from jgaprune.inputs.files import read_evaluation_data, read_inputs
 from jgaprune.report import accuracy
 from jgaprune.saliency import Training

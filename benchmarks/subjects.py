@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 import jgaprune as jp
-from jgaprune.driver.wiring import make_inputs, make_repair, split_key
+from jgaprune.driver.inputs import make_inputs
+from jgaprune.driver.wiring import make_repair, split_key
 from jgaprune.inputs.files import read_evaluation_data, read_inputs
 from jgaprune.types import Repair
 

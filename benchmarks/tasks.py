@@ -13,14 +13,13 @@ from subjects import NUM_GIVEN, subject
 import jgaprune as jp
 from jgaprune import demo
 from jgaprune.driver.baselines import magnitude_scores, one_shot_masks
+from jgaprune.driver.inputs import Inputs, make_inputs
 from jgaprune.driver.measure import EvaluationData, Judge
 from jgaprune.driver.plan import Choices, Plan, plan_search
 from jgaprune.driver.racing import make_screen
 from jgaprune.driver.wiring import (
-    Inputs,
     Ready,
     build_ready,
-    make_inputs,
     make_judge,
     make_repair,
     split_key,

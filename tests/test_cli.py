@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from jgaprune import driver
+from jgaprune import converters, driver
 from jgaprune.cli import main
 from jgaprune.cli.progress import shown_progress
 from jgaprune.converters.formats import read, write_npz, write_safetensors
 from jgaprune.demo import WEIGHTS as DIGITS
+from jgaprune.driver import inputs as driver_inputs
+from jgaprune.inputs.files import read_inputs
 from jgaprune.report import History
 
 SEARCH = ("--population", "4", "--generations", "2", "--space", "offsets")
@@ -195,6 +197,40 @@ def test_trust_is_looked_at_closer_by_an_option(files, tmp_path):
     result = run(*arguments, "--trust", "--out", tmp_path / "a", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["trust"]["rank_correlation"]["num_masks"] > 24
+
+
+@pytest.fixture
+def quick_inputs(monkeypatch):
+    """Synthesised inputs without the optimisation, inside the range of pixels."""
+
+    def synthesized(model, key, num):
+        return np.abs(random(num, *model.spec.input_shape)).clip(0, 1)
+
+    monkeypatch.setattr(driver_inputs, "synthesized", synthesized)
+
+
+def test_synthesised_inputs_come_back_as_they_were_written(files, tmp_path, quick_inputs):
+    out = tmp_path / "new" / "inputs.npz"
+    given = ("synthesize", "--weights", files / "mlp.safetensors", "--num", "6", "--out", out)
+    result = run(*given)
+    assert result.exit_code == 0, result.output
+    for said in ("float32 [6, 16]", "inverted", "0.0", "to 1", str(out)):
+        assert said in result.stdout
+    assert names_below(out.parent) == ["inputs.npz", "inputs.png"]
+    written = np.abs(random(6, 16)).clip(0, 1)
+    spec = converters.load("mlp", files / "mlp.safetensors").spec
+    np.testing.assert_array_equal(read_inputs(out, spec), written)
+    before = out.read_bytes()
+    again = run(*given)
+    assert again.exit_code == 2 and "exists" in again.stderr and out.read_bytes() == before
+    assert run(*given, "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["inputs.npy", "inputs"])
+def test_synthesised_inputs_are_written_as_npz_only(files, tmp_path, quick_inputs, name):
+    result = run("synthesize", "--weights", files / "mlp.safetensors", "--out", tmp_path / name)
+    assert result.exit_code == 2 and ".npz" in result.stderr
+    assert not names_below(tmp_path)
 
 
 def test_inspect_shows_architecture_and_what_is_prunable():
@@ -427,7 +463,9 @@ def test_what_no_file_tells_is_said_unless_it_is_given(files):
     assert "activation" not in run("inspect", weights, *told).stderr
 
 
-@pytest.mark.parametrize("command", ["demo", "prune", "evaluate", "inspect", "convert"])
+@pytest.mark.parametrize(
+    "command", ["demo", "prune", "synthesize", "evaluate", "inspect", "convert"]
+)
 def test_help_names_every_option(command):
     result = run(command, "--help")
     assert result.exit_code == 0

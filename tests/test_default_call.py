@@ -67,6 +67,7 @@ def test_it_races():
     ("choices", "origin", "expected"),
     [
         (("bases", "output_distance", "genetic"), "synthesised", "reconstruct"),
+        (("bases", "output_distance", "genetic"), "inverted", "reconstruct"),
         (("bases", "kl", "evosax:CMA_ES"), "given", "reconstruct"),
         (("bases", "output_distance", "genetic"), "noise", "batch_norm_delta"),
         (("bases", "accuracy", "genetic"), "given", "batch_norm_delta"),

@@ -10,6 +10,7 @@ from helpers import SPACES as SPACE_CASES
 import jgaprune as jp
 from jgaprune import objectives
 from jgaprune.driver import EVOLVERS, OBJECTIVES, SPACES, wiring
+from jgaprune.driver import inputs as driver_inputs
 from jgaprune.driver.choices import choose_space
 from jgaprune.masks import Layout, apply_masks, kept_for
 from jgaprune.model import Model
@@ -28,6 +29,14 @@ def prune(**changed):
 def said(report, pattern):
     """Whether a warning of the report says so."""
     return any(re.search(pattern, warning) for warning in report.warnings)
+
+
+def _dense_net(params, inputs):
+    return inputs @ params["w"]
+
+
+def _rounding_net(params, inputs):
+    return jax.numpy.round(inputs) @ params["w"]
 
 
 REPORT = prune(evaluation_data=(np.asarray(INPUTS), LABELS))
@@ -68,16 +77,43 @@ def test_accuracy_data_never_changes_the_search():
     assert prune().history.best == REPORT.history.best
 
 
-def test_without_inputs_they_are_synthesised_and_without_norms_drawn_with_a_warning():
-    report = jp.prune(MODEL, sparsity=SPARSITY, space="offsets", **SMALL)
+def quick_inputs(model, key, num):
+    return inputs_for(model, num)
+
+
+def test_without_inputs_they_are_made_from_the_model(monkeypatch):
+    monkeypatch.setattr(
+        driver_inputs, "synthesized", lambda model, key, num: inputs_for(model, num)
+    )
+    report = jp.prune(MODEL, sparsity=SPARSITY, space="offsets", num_inputs=24, **SMALL)
     assert report.settings["inputs"] == "synthesised" and not said(report, "noise")
-    plain = Model.from_fn(_dense_net, {"w": jax.random.normal(jax.random.key(0), (6, 4))}, (6,))
-    report = jp.prune(plain, sparsity=0.5, space="offsets", **SMALL)
-    assert report.settings["inputs"] == "noise" and said(report, "noise")
+    assert report.settings["num_inputs"] == 24
+
+
+@pytest.mark.parametrize(
+    ("function", "num_outputs", "origin"),
+    [(_dense_net, 4, "inverted"), (_dense_net, 1, "noise"), (_rounding_net, 4, "noise")],
+    ids=["classifier", "one output", "no gradient"],
+)
+def test_without_norms_inputs_are_inverted_or_drawn_with_a_warning(
+    monkeypatch, function, num_outputs, origin
+):
+    monkeypatch.setattr(
+        driver_inputs, "synthesized", lambda model, key, num: inputs_for(model, num)
+    )
+    weights = {"w": jax.random.normal(jax.random.key(0), (6, num_outputs))}
+    plain = Model.from_fn(function, weights, (6,))
+    made = driver_inputs.make_inputs(plain, None, "auto", jax.random.key(1), supplement=True)
+    assert made.origin == origin and made.all.shape == (512, 6)
+    assert any("noise" in warning for warning in made.warnings) == (origin == "noise")
+    given = driver_inputs.make_inputs(plain, made.all, "auto", jax.random.key(1), supplement=True)
+    assert given.origin == "given"
 
 
 def test_synthesised_inputs_join_given_ones_unless_labels_or_the_caller_forbid(monkeypatch):
-    monkeypatch.setattr(wiring, "synthesized", lambda model, key, num: inputs_for(model, num))
+    monkeypatch.setattr(
+        driver_inputs, "synthesized", lambda model, key, num: inputs_for(model, num)
+    )
     report = prune(supplement=True)
     assert report.settings["inputs"] == "given and synthesised"
     assert report.settings["num_inputs"] == 512
@@ -88,8 +124,8 @@ def test_synthesised_inputs_join_given_ones_unless_labels_or_the_caller_forbid(m
 
 def test_the_repair_works_on_synthesised_inputs_alone(monkeypatch):
     made = inputs_for(MODEL, 6, seed=9)
-    monkeypatch.setattr(wiring, "synthesized", lambda *_: made)
-    inputs = wiring.make_inputs(MODEL, INPUTS, "auto", jax.random.key(0), supplement=True)
+    monkeypatch.setattr(driver_inputs, "synthesized", lambda *_: made)
+    inputs = driver_inputs.make_inputs(MODEL, INPUTS, "auto", jax.random.key(0), supplement=True)
     np.testing.assert_array_equal(inputs.all, np.concatenate([made, INPUTS]))
     repair = wiring.make_repair(MODEL, inputs, "batch_norm_delta")
     assert repair.inputs is inputs.all, "or the objective would look at them once more"
@@ -97,10 +133,6 @@ def test_the_repair_works_on_synthesised_inputs_alone(monkeypatch):
     _, _, buffers = repair.fit(params, MODEL.buffers)
     _, _, expected = jp.repair.batch_norm_delta(MODEL, made).fit(params, MODEL.buffers)
     assert trees_equal(buffers, expected)
-
-
-def _dense_net(params, inputs):
-    return inputs @ params["w"]
 
 
 @pytest.mark.parametrize("space", SPACES)

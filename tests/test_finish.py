@@ -10,8 +10,8 @@ import jgaprune as jp
 from jgaprune import saliency
 from jgaprune.driver import train
 from jgaprune.driver.finish import best_seed, finish, hold_out
+from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.measure import Judge, repaired
-from jgaprune.driver.wiring import Inputs
 from jgaprune.report import Baseline, Measure
 
 KEY = jax.random.key(5)

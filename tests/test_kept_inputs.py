@@ -1,5 +1,8 @@
 """Synthesised inputs are made once per model, key and number."""
 
+import os
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -57,3 +60,26 @@ def test_a_cache_that_cannot_be_written_is_no_fault(made, key, monkeypatch, tmp_
     (tmp_path / "taken").write_text("a file where the folder should be")
     monkeypatch.setenv("JGAPRUNE_CACHE_DIR", str(tmp_path / "taken"))
     assert kept_inputs.synthesized(MODEL, key, 4).shape == (4, 8, 8, 2)
+
+
+def test_what_was_not_used_for_longest_goes(made, key, tmp_path, monkeypatch):
+    for number in (4, 5):
+        kept_inputs.synthesized(MODEL, key, number)
+    files = list((tmp_path / "inputs").iterdir())
+    for path in files:
+        os.utime(path, (1, 1))
+    kept_inputs.synthesized(MODEL, key, 4)  # used again
+    room = sum(path.stat().st_size for path in files)
+    monkeypatch.setattr(kept_inputs, "_MOST_BYTES", room)
+    kept_inputs.synthesized(MODEL, key, 3)
+    kept_inputs.synthesized(MODEL, key, 4)
+    assert made == [4, 5, 3]
+    kept_inputs.synthesized(MODEL, key, 5)
+    assert made == [4, 5, 3, 5]
+
+
+def test_a_network_without_norms_is_inverted(made, key, monkeypatch):
+    monkeypatch.setattr(kept_inputs, "invert", lambda model, key, num: inputs_for(model, num))
+    plain = MODEL._replace(spec=replace(MODEL.spec, norms=()))
+    assert kept_inputs.synthesized(plain, key, 4).shape == (4, 8, 8, 2)
+    assert made == []

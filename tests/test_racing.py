@@ -8,9 +8,10 @@ from helpers import INPUTS, LABELS, MODEL, SPACES, SPARSITY, inputs_for, trees_e
 
 import jgaprune as jp
 from jgaprune.bench.work import count_flops
+from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.plan import Choices, Plan, plan_search
 from jgaprune.driver.racing import look, make_screen
-from jgaprune.driver.wiring import Inputs, make_repair
+from jgaprune.driver.wiring import make_repair
 
 SPACE = SPACES["offsets"].space
 MASKS = SPACE.decode(SPACE.sample(jax.random.key(3)))

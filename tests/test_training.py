@@ -9,9 +9,9 @@ from jax.tree_util import Partial
 
 import jgaprune as jp
 from jgaprune import saliency, training
+from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.plan import Choices
 from jgaprune.driver.train import Steps, choose_steps, has_gradient
-from jgaprune.driver.wiring import Inputs
 from jgaprune.masks import Layout
 from jgaprune.model import Model
 

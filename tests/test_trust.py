@@ -13,8 +13,8 @@ from scipy.stats import spearmanr
 
 import jgaprune as jp
 from jgaprune.driver import trust
+from jgaprune.driver.inputs import Inputs, make_repair
 from jgaprune.driver.measure import Judge
-from jgaprune.driver.wiring import Inputs, make_repair
 from jgaprune.report import Baseline, Fitness, HeldOut, Measure, RankCorrelation, Trust
 
 CALL = {"sparsity": SPARSITY, "inputs": INPUTS, "supplement": False, "space": "offsets"}

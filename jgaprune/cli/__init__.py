@@ -1,4 +1,4 @@
-"""The command line: `jgaprune demo | prune | evaluate | inspect | convert | bench`.
+"""The command line: `jgaprune demo | prune | synthesize | evaluate | inspect | convert | bench`.
 
 Commands read files, call the library and print; nothing is computed here. Results go to
 stdout, progress and complaints to stderr. Exit codes: 0 done, 2 bad usage or input, 130
@@ -14,6 +14,7 @@ from jgaprune.cli.demo import demo
 from jgaprune.cli.evaluate import evaluate
 from jgaprune.cli.inspect import inspect
 from jgaprune.cli.prune import prune
+from jgaprune.cli.synthesize import synthesize
 from jgaprune.version import __version__
 
 
@@ -38,5 +39,5 @@ def main() -> None:
     keep_compiled_programs()
 
 
-for _command in (demo, prune, evaluate, inspect, convert, bench):
+for _command in (demo, prune, synthesize, evaluate, inspect, convert, bench):
     main.add_command(_command)

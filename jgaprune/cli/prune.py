@@ -28,7 +28,7 @@ from jgaprune.report import LABELLED_OBJECTIVES, Report, check_out
 
 _EPILOG = """\b
 Examples:
-  No data at all; inputs are made from the network's own batch-norm statistics:
+  No data at all; inputs are made from the network alone:
     jgaprune prune --weights resnet20.th --sparsity 0.8 --out pruned
   With unlabelled images, and labelled ones that only the report sees:
     jgaprune prune --arch cifar_resnet20 --weights resnet20.th --sparsity 0.9 \\
@@ -76,6 +76,12 @@ class _Data(NamedTuple):
     default=True,
     show_default=True,
     help="Whether inputs made from the model join those of --inputs.",
+)
+@click.option(
+    "--num-inputs",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Inputs to make from the model.  [default: 512, beside --inputs at least 256]",
 )
 @click.option(
     "--eval-data",
@@ -142,6 +148,7 @@ def prune(
     sparsity: float,
     inputs: str | None,
     supplement: bool,
+    num_inputs: int | None,
     eval_data: str | None,
     space: str,
     evolver: str,
@@ -182,6 +189,7 @@ def prune(
                 sparsity=sparsity,
                 inputs=data.inputs,
                 supplement=supplement,
+                num_inputs=num_inputs,
                 labels=data.labels,
                 space=space,
                 objective=objective,

@@ -28,6 +28,7 @@ def check_call(
     *,
     sparsity: float,
     inputs: object,
+    num_inputs: object,
     labels: object,
     space: object,
     objective: object,
@@ -58,6 +59,7 @@ def check_call(
         _steps_fault(train_steps),
         _sparsity_fault(sparsity, model),
         None if inputs is None else _inputs_fault("inputs", inputs, model),
+        _number_fault(num_inputs),
         *_labels_faults(labels, inputs, objective, model),
         *_evaluation_faults(evaluation_data, model),
         *budget.faults(),
@@ -91,6 +93,12 @@ def _strategy_fault(strategy: object, chunk: object) -> str | None:
     if strategy == "sequential" and chunk not in ("auto", 1):
         return f"'sequential' evaluates one candidate at a time, chunk is {chunk}; leave chunk out"
     return unknown_name("strategy", strategy, ("auto", *FORMS))
+
+
+def _number_fault(num_inputs: object) -> str | None:
+    if num_inputs is None or (isinstance(num_inputs, int) and num_inputs >= 2):
+        return None
+    return f"num_inputs must be None or a whole number from 2 up, got {num_inputs!r}"
 
 
 def _sparsity_fault(sparsity: float, model: Model) -> str | None:

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from jgaprune.driver.choices import choose_objective
+from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.measure import Judge, repaired
 from jgaprune.driver.train import distilled
-from jgaprune.driver.wiring import Inputs
 from jgaprune.report import Baseline, Measure
 from jgaprune.types import Array, Buffers, Key, Masks, Objective, Params, Repair
 

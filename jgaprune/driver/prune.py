@@ -10,6 +10,7 @@ from jgaprune.driver.budget import Budget
 from jgaprune.driver.check import check_call
 from jgaprune.driver.choices import REFITTING, initial_population
 from jgaprune.driver.finish import best_seed, finish, hold_out
+from jgaprune.driver.inputs import make_inputs
 from jgaprune.driver.loop import run_search
 from jgaprune.driver.measure import EvaluationData, decoded, measure_baselines
 from jgaprune.driver.outcome import accuracy_of, make_report
@@ -24,7 +25,6 @@ from jgaprune.driver.wiring import (
     build_ready,
     choose_repair,
     inputs_to_score,
-    make_inputs,
     make_judge,
     make_repair,
     repair_name,
@@ -43,6 +43,7 @@ def prune(
     sparsity: float,
     inputs: Array | np.ndarray | None = None,
     supplement: bool = True,
+    num_inputs: int | None = None,
     labels: Array | np.ndarray | None = None,
     space: str | MaskSpace = "bases",
     objective: str | Objective = "output_distance",
@@ -70,11 +71,13 @@ def prune(
       sparsity: fraction of the prunable weights to remove, in (0, 1); met to the weight, but
         for the space "scores", which rounds it in every tensor as the paper does.
       inputs: unlabelled model inputs `[N, ...]`, preprocessed; by default 512 are synthesised
-        from the model's batch-norm statistics, or drawn as noise where it has none; a language
-        model writes some 32 000 tokens itself.
+        from the model's batch-norm statistics, or from its weights where it has none; a language
+        model writes some 32 000 tokens itself; noise where there are no classes or gradients.
       supplement: whether synthesised inputs join the given ones where the model has batch-norm
         and the search needs no labels: they keep it honest when the given ones are few, or
         unlike the training data. The repair then works on the synthesised ones alone.
+      num_inputs: how many are synthesised; by default 512, or where they join given ones as many
+        as make 512 of both, at least 256.
       labels: `int [N]`, for the objectives "accuracy" and "cross_entropy" only: the paper's
         setting.
       space: "bases", "offsets", "weights", "scores", or a `MaskSpace`.
@@ -135,6 +138,7 @@ def prune(
         model,
         sparsity=sparsity,
         inputs=inputs,
+        num_inputs=num_inputs,
         labels=labels,
         space=space,
         objective=objective,
@@ -155,8 +159,9 @@ def prune(
     build_plan(initial=initial_population(evolver, population, evaluations, model))  # its errors
 
     tell(Progress("inputs"))
+    supplement = supplement and labels is None
     chosen = make_inputs(
-        model, inputs, repair, keys.inputs, supplement=supplement and labels is None
+        model, inputs, repair, keys.inputs, supplement=supplement, num_inputs=num_inputs
     )
     repair = choose_repair(repair, choices, chosen.origin)
     refitting = repair in REFITTING

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.driver.choices import choose_objective
+from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.plan import Plan
-from jgaprune.driver.wiring import Inputs, inputs_to_score, make_repair
+from jgaprune.driver.wiring import inputs_to_score, make_repair
 from jgaprune.engine import Screen
 from jgaprune.model import Model
 from jgaprune.types import Array, Objective, Repair

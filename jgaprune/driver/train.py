@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.plan import Choices
-from jgaprune.driver.wiring import Inputs
 from jgaprune.inputs import vary
 from jgaprune.masks import apply_masks
 from jgaprune.model import Model

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.driver.choices import REFITTING, choose_objective
+from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.kept_inputs import synthesized
 from jgaprune.driver.measure import Judge, decoded, fitness_of
-from jgaprune.driver.wiring import Inputs, make_repair
+from jgaprune.driver.wiring import make_repair
 from jgaprune.inputs import gaussian_noise, vary
 from jgaprune.model import Model
 from jgaprune.report import LABELLED_OBJECTIVES, Baseline, Fitness, HeldOut, RankCorrelation, Trust

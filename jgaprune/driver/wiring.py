@@ -1,4 +1,4 @@
-"""What `prune` does by default with what it is not told: keys, inputs, repair, judge, search."""
+"""What `prune` does by default with what it is not told: keys, repair, judge, search."""
 
 import math
 import operator
@@ -9,20 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.driver.choices import REFITTING, choose_objective
-from jgaprune.driver.kept_inputs import sampled, synthesized
+from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.measure import EvaluationData, Judge
 from jgaprune.driver.plan import Choices, Plan
 from jgaprune.driver.strategy import choose_strategy
 from jgaprune.engine import Screen, Search, Strategy, as_pytree, build_search
-from jgaprune.inputs import gaussian_noise
 from jgaprune.model import Model
 from jgaprune.repair import batch_norm_delta, reconstruct
 from jgaprune.report import LABELLED_OBJECTIVES
 from jgaprune.types import Array, Genomes, Key, Masks, MaskSpace, Objective, Repair
-
-NUM_INPUTS = 512
-"""Inputs that a search should see: on half of them it fits what is odd about them."""
-_FEWEST_MADE = 256
 
 
 class Ready(NamedTuple):
@@ -56,72 +51,6 @@ def split_key(key: int | Key) -> Keys:
         key = jax.random.wrap_key_data(key) if key.shape else jax.random.key(key)
     own = jax.random.split(key, 3)
     return Keys(key, *own, *jax.random.split(jax.random.fold_in(key, 3), 5))
-
-
-class Inputs(NamedTuple):
-    """The inputs of a search.
-
-    Attributes:
-      all: `[N, ...]`, what the objective looks at.
-      num_for_repair: so many of them, from the first, are what the repair works on.
-      origin: where they come from.
-      warnings: what a reader should know of them.
-      held_out: `[M, ...]`, others like them, which neither search nor repair sees; may be none.
-    """
-
-    all: Array
-    num_for_repair: int
-    origin: str
-    warnings: tuple[str, ...] = ()
-    held_out: Array | tuple[()] = ()
-
-    @property
-    def for_repair(self) -> Array:
-        """Those that the repair works on."""
-        return self.all[: self.num_for_repair]
-
-
-def make_inputs(
-    model: Model,
-    given: Array | np.ndarray | None,
-    repair: str | Repair,
-    key: Key,
-    *,
-    supplement: bool,
-) -> Inputs:
-    """The inputs of the search; without given ones, a language model writes text.
-
-    Synthesised ones match the statistics that are stored, so the repair works on them alone: on
-    given ones that are unlike the training data it does worse.
-    """
-    if given is None and not isinstance(repair, str):
-        return Inputs(repair.inputs, len(repair.inputs), "those of the repair")
-    shown = None if given is None else jnp.asarray(given, model.spec.shape_of_inputs(1).dtype)
-    if shown is None and model.spec.vocabulary is not None:
-        written = sampled(model, key)
-        return Inputs(written, len(written), "sampled")
-    if model.observe and model.spec.norms and (shown is None or supplement):
-        made = synthesized(model, key, num_made(0 if shown is None else len(shown)))
-        if shown is None:
-            return Inputs(made, len(made), "synthesised")
-        return Inputs(jnp.concatenate([made, shown]), len(made), "given and synthesised")
-    if shown is not None:
-        return Inputs(shown, len(shown), "given")
-    warning = (
-        f"{model.spec.name} has no batch-norm layers to synthesise inputs from: the search used "
-        "Gaussian noise, on which it can fool itself. Pass unlabelled inputs if you have any."
-    )
-    noise = gaussian_noise(model.spec, key, NUM_INPUTS)
-    return Inputs(noise, len(noise), "noise", (warning,))
-
-
-def num_made(num_given: int) -> int:
-    """Inputs to synthesise beside so many given ones.
-
-    >>> num_made(0), num_made(200), num_made(10_000)
-    (512, 312, 256)
-    """
-    return max(_FEWEST_MADE, NUM_INPUTS - num_given)
 
 
 def choose_repair(repair: str | Repair, choices: Choices, origin: str) -> str | Repair:

@@ -14,6 +14,9 @@ import numpy as np
 
 from jgaprune.model import ModelSpec, Preprocessing, token_faults
 
+_ROUNDING = 1e-4
+"""Of pixels in 0..1."""
+
 
 def prepare(
     images: np.ndarray | jax.Array,
@@ -103,6 +106,33 @@ def to_inputs(images: np.ndarray, spec: ModelSpec) -> np.ndarray:
     if plan.resize and pixels.shape[1:3] != plan.resize:
         pixels = _resized(pixels, plan.resize)
     return _normalised(pixels, plan).reshape(len(images), *spec.input_shape)
+
+
+def to_images(inputs: np.ndarray, spec: ModelSpec) -> np.ndarray | None:
+    """Images `uint8 [N, H, W, 3]` that inputs stand for, for people to look at.
+
+    Their own range is stretched where it is not that of images. Vectors of square length are
+    taken for square images.
+
+    Returns:
+      None where inputs are neither.
+    """
+    shape = inputs.shape[1:]
+    side = math.isqrt(math.prod(shape))
+    if len(shape) == 1 and side > 1 and side * side == shape[0]:
+        shape = (side, side, 1)
+    if len(shape) != 3 or shape[2] not in (1, 3):
+        return None
+    plan = spec.preprocessing
+    pixels = inputs.reshape(len(inputs), *shape)
+    pixels = pixels * np.asarray(plan.std or (1.0,)) + np.asarray(plan.mean or (0.0,))
+    pixels = pixels * (plan.scale / 255.0)
+    low, high = pixels.min(), pixels.max()
+    if low < -_ROUNDING or high > 1.0 + _ROUNDING:
+        pixels = (pixels - low) / max(high - low, _ROUNDING)
+    return np.broadcast_to(np.rint(255 * pixels).clip(0, 255), (*pixels.shape[:3], 3)).astype(
+        np.uint8
+    )
 
 
 def _count_not_finite(values: np.ndarray) -> int:

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jgaprune.model import Model, Preprocessing
+from jgaprune.inputs.pixels import pixel_range, roll, roughness, smooth_noise
+from jgaprune.model import Model
 from jgaprune.model.forward import keep_stored
 from jgaprune.types import Array, Key, NormRecord
 
@@ -59,10 +60,10 @@ def synthesize(model: Model, key: Key, num_inputs: int, settings: Synthesis = Sy
     if model.observe is None or not model.spec.norms:
         raise ValueError(
             f"{model.spec.name} has no batch-norm layers to match; pass inputs=..., "
-            "or use gaussian_noise."
+            "or use invert or gaussian_noise."
         )
     start_key, label_key, roll_key = jax.random.split(key, 3)
-    inputs = _smooth_noise(start_key, (num_inputs, *model.spec.input_shape))
+    inputs = smooth_noise(start_key, (num_inputs, *model.spec.input_shape))
     labels = jax.random.randint(label_key, (num_inputs,), 0, model.spec.num_outputs)
     state = _optimizer(settings).init(inputs)
     # One program per step, not one scan: XLA's CPU convolution gradients run about eight times
@@ -83,18 +84,18 @@ def _improve(
     """One Adam step, back into the range of real pixels."""
     gradient = jax.grad(_loss)(inputs, model, labels, settings, key)
     updates, state = _optimizer(settings).update(gradient, state)
-    low, high = _pixel_range(model.spec.preprocessing)
+    low, high = pixel_range(model.spec.preprocessing, unknown=jnp.inf)
     return jnp.clip(inputs + updates, low, high), state
 
 
 def _loss(inputs: Array, model: Model, labels: Array, settings: Synthesis, key: Key) -> Array:
-    rolled = _roll(key, inputs, settings.max_roll)
+    rolled = roll(key, inputs, settings.max_roll)
     logits, records = model.observe(model.params, model.buffers, rolled, keep_stored)  # type: ignore[misc]
     surprise = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
     return (
         _mismatch(records)
         + settings.label_weight * surprise
-        + settings.smoothness_weight * _roughness(inputs)
+        + settings.smoothness_weight * roughness(inputs)
     )
 
 
@@ -107,34 +108,3 @@ def _mismatch(records: dict[str, NormRecord]) -> Array:
         deviation_error = jnp.square(jnp.sqrt(batch.var / var + 1e-6) - 1.0)
         total += jnp.mean(mean_error + deviation_error)
     return total
-
-
-def _roughness(inputs: Array) -> Array:
-    """Mean squared difference between neighbours along the spatial axes, in units of one input."""
-    axes = range(1, inputs.ndim - 1)
-    return sum((jnp.mean(jnp.square(jnp.diff(inputs, axis=axis))) for axis in axes), jnp.float32(0))
-
-
-def _roll(key: Key, inputs: Array, max_roll: int) -> Array:
-    """The same random shift along the spatial axes for all inputs."""
-    axes = tuple(range(1, inputs.ndim - 1))
-    if not axes or not max_roll:
-        return inputs
-    return jnp.roll(inputs, jax.random.randint(key, (len(axes),), -max_roll, max_roll + 1), axes)
-
-
-def _smooth_noise(key: Key, shape: tuple[int, ...]) -> Array:
-    """Standard normal noise, blurred along the spatial axes and scaled back to unit variance."""
-    noise = jax.random.normal(key, shape)
-    for axis in range(1, len(shape) - 1):
-        noise = noise + jnp.roll(noise, 1, axis) + jnp.roll(noise, -1, axis)
-    return noise / jnp.std(noise)
-
-
-def _pixel_range(preprocessing: Preprocessing) -> tuple[Array, Array]:
-    """Smallest and largest value that uint8 images can take once preprocessed, per channel."""
-    if not (preprocessing.mean or preprocessing.std):
-        return jnp.float32(-jnp.inf), jnp.float32(jnp.inf)
-    mean = jnp.array(preprocessing.mean or (0.0,))
-    std = jnp.array(preprocessing.std or (1.0,))
-    return -mean / std, (255.0 / preprocessing.scale - mean) / std

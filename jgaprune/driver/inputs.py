@@ -1,0 +1,108 @@
+"""The inputs of a search: the user's, those made from the model, or both."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jgaprune.driver.kept_inputs import sampled, synthesized
+from jgaprune.inputs import can_invert, gaussian_noise
+from jgaprune.model import Model
+from jgaprune.types import Array, Key, Repair
+
+NUM_INPUTS = 512
+"""Inputs that a search should see: on half of them it fits what is odd about them."""
+_FEWEST_MADE = 256
+
+
+class Inputs(NamedTuple):
+    """The inputs of a search.
+
+    Attributes:
+      all: `[N, ...]`, what the objective looks at.
+      num_for_repair: so many of them, from the first, are what the repair works on.
+      origin: where they come from.
+      warnings: what a reader should know of them.
+      held_out: `[M, ...]`, others like them, which neither search nor repair sees; may be none.
+    """
+
+    all: Array
+    num_for_repair: int
+    origin: str
+    warnings: tuple[str, ...] = ()
+    held_out: Array | tuple[()] = ()
+
+    @property
+    def for_repair(self) -> Array:
+        """Those that the repair works on."""
+        return self.all[: self.num_for_repair]
+
+
+def make_inputs(
+    model: Model,
+    given: Array | np.ndarray | None,
+    repair: str | Repair,
+    key: Key,
+    *,
+    supplement: bool,
+    num_inputs: int | None = None,
+) -> Inputs:
+    """The inputs of the search.
+
+    Those made to match statistics that are stored join given ones, and the repair works on them
+    alone: on given ones that are unlike the training data it does worse. Those made without
+    statistics are further from the training data, and replace nothing that is given.
+
+    Args:
+      model: the dense network.
+      given: by the user, or None.
+      repair: its name, or the caller's own, whose inputs serve where none are given.
+      key: of the inputs that are made.
+      supplement: whether made ones may join given ones.
+      num_inputs: how many to make; by default `num_made`.
+    """
+    if given is None and not isinstance(repair, str):
+        return Inputs(repair.inputs, len(repair.inputs), "those of the repair")
+    shown = None if given is None else jnp.asarray(given, model.spec.shape_of_inputs(1).dtype)
+    number = num_inputs or num_made(0 if shown is None else len(shown))
+    if shown is None:
+        return made_inputs(model, key, num_inputs)
+    if supplement and _shows_norms(model):
+        made = synthesized(model, key, number)
+        return Inputs(jnp.concatenate([made, shown]), len(made), "given and synthesised")
+    return Inputs(shown, len(shown), "given")
+
+
+def made_inputs(model: Model, key: Key, num_inputs: int | None = None) -> Inputs:
+    """Inputs from the model alone: from its statistics, else its weights, else noise.
+
+    A language model writes text.
+    """
+    if model.spec.vocabulary is not None:
+        written = sampled(model, key, num_inputs)
+        return Inputs(written, len(written), "sampled")
+    num_inputs = num_inputs or NUM_INPUTS
+    if _shows_norms(model):
+        return Inputs(synthesized(model, key, num_inputs), num_inputs, "synthesised")
+    if can_invert(model):
+        return Inputs(synthesized(model, key, num_inputs), num_inputs, "inverted")
+    warning = (
+        f"{model.spec.name} has no batch-norm layers and no classes to synthesise inputs from: the "
+        "search used Gaussian noise, on which it can fool itself. Pass unlabelled inputs if you "
+        "have any."
+    )
+    noise = gaussian_noise(model.spec, key, num_inputs)
+    return Inputs(noise, num_inputs, "noise", (warning,))
+
+
+def num_made(num_given: int) -> int:
+    """Inputs to synthesise beside so many given ones.
+
+    >>> num_made(0), num_made(200), num_made(10_000)
+    (512, 312, 256)
+    """
+    return max(_FEWEST_MADE, NUM_INPUTS - num_given)
+
+
+def _shows_norms(model: Model) -> bool:
+    return model.observe is not None and bool(model.spec.norms)
