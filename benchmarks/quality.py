@@ -1,52 +1,84 @@
-"""Does the default call find better masks than every one-shot method with the same repair?
+"""Does the default call find better networks than every one-shot method with the same repair?
 
 `prune` with nothing set but the sparsity, without any data and with 256 unlabelled images, for
-every sparsity and key; a key changes the synthesised inputs and the search. Beside it the one-shot
-methods of the same run, with the same repair and without any, and masks trained straight through
-on the same inputs. The labelled test images are seen by the report only.
+every sparsity and key; a key changes the synthesised inputs and the search. Beside it, on the same
+inputs, the one-shot methods without repair, with the repair of the search, and the best of them
+(by fitness) with its weights distilled as long as ours; and masks trained straight through from
+LAMP, weights untouched. The labelled test images are seen by the report only.
 
     python benchmarks/quality.py WEIGHTS --arch cifar_resnet20 --inputs UNLABELLED.npz \
         --eval-data TEST.npz
 
-Writes a JSON file after each cell, and a picture beside it. `--smoke` runs a tiny network on
-noise: it proves that the script works and nothing else.
+Writes a JSON file after each run, and a picture beside it; runs that it holds already are not done
+again. `--smoke` runs a tiny network on noise: it proves that the script works and nothing else.
 """
 
 import argparse
+import json
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from documents import COLOURS, document, out_path, picture, write
-from jax.tree_util import Partial
 from subjects import NUM_GIVEN, parser, tiny
 
 import jgaprune as jp
-from jgaprune.driver.inputs import make_inputs
+from jgaprune.driver.finish import hold_out
+from jgaprune.driver.inputs import Inputs, make_inputs
 from jgaprune.driver.measure import repaired
-from jgaprune.driver.wiring import split_key
+from jgaprune.driver.train import distilled, train_masks
+from jgaprune.driver.wiring import make_repair, split_key
 from jgaprune.inputs.files import read_evaluation_data, read_inputs
 from jgaprune.report import accuracy
-from jgaprune.saliency import Training
 
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+PUBLISHED = {
+    "magnitude": jp.saliency.magnitude,
+    "uniform_magnitude": jp.saliency.uniform_magnitude,
+    "lamp": jp.saliency.lamp,
+    "erk": jp.saliency.erk,
+    "lookahead": jp.saliency.lookahead,
+}
+FROM_MODEL = {
+    "synflow": lambda model, inputs, sparsity: jp.saliency.synflow(model, sparsity),
+    "wanda": jp.saliency.wanda,
+    "obs": jp.saliency.obs,
+    "exact_obs": jp.saliency.exact_obs,
+}
 
 
 def main() -> None:
     """Measures every source of inputs at every sparsity, under every key."""
     options = _options()
     model, data, sources = _subject(options)
-    cells: list[dict[str, Any]] = []
-    for source in options.sources or sources:
-        for sparsity in options.sparsities:
-            runs = [_run(model, data, sources[source], sparsity, k, options) for k in options.keys]
-            cells.append({"inputs": source, "sparsity": sparsity, "runs": runs})
-            print(_line(cells[-1]), flush=True)
-            if not options.smoke:
-                _write(options.out, model, data, cells)
+    cells = [] if options.smoke else _done(options.out)
+    for key in options.keys:
+        for source in options.sources or sources:
+            for sparsity in options.sparsities:
+                cell = _cell(cells, source, sparsity)
+                if any(run["key"] == key for run in cell["runs"]):
+                    continue
+                cell["runs"].append(_run(model, data, sources[source], sparsity, key, options))
+                print(_line(cell), flush=True)
+                if not options.smoke:
+                    _write(options.out, model, data, cells)
+
+
+def _done(path: Path) -> list[dict[str, Any]]:
+    """The cells that an earlier call has left."""
+    return json.loads(path.read_text())["cells"] if path.exists() else []
+
+
+def _cell(cells: list[dict[str, Any]], source: str, sparsity: float) -> dict[str, Any]:
+    """The cell of a source and a sparsity, a new one if need be, in order."""
+    for cell in cells:
+        if (cell["inputs"], cell["sparsity"]) == (source, sparsity):
+            return cell
+    cells.append({"inputs": source, "sparsity": sparsity, "runs": []})
+    cells.sort(key=lambda cell: (cell["inputs"], cell["sparsity"]))
+    return _cell(cells, source, sparsity)
 
 
 def _subject(options: argparse.Namespace):
@@ -69,67 +101,53 @@ def _run(model, data, given, sparsity: float, key: int, options) -> dict[str, An
         model, sparsity=sparsity, inputs=given, key=key, evaluation_data=data, **budget
     )
     report = found.to_json()
+    keys = split_key(key)
+    inputs = hold_out(make_inputs(model, given, "auto", keys.inputs, supplement=True), keys.choice)
     run = {
         "key": key,
         "dense": report["accuracy"]["dense"],
         "baselines": report["baselines"],
         "evolved": {
             "accuracy": report["accuracy"]["pruned"],
-            "fitness": report["fitness"],
-            "evaluations": report["evaluations"],
-            "settings": report["settings"],
-            "seconds": report["seconds"],
+            **{name: report[name] for name in ("winner", "candidates", "fitness", "trust")},
+            **{name: report[name] for name in ("evaluations", "settings", "seconds")},
         },
     }
+    steps = report["settings"]["train_steps"]["weights"]
+    run["distilled"] = _distilled(model, data, inputs, sparsity, run["baselines"], steps, keys)
     if options.steps:
         run["straight_through"] = _straight_through(
-            model, data, given, sparsity, key, options.steps
+            model, data, inputs, sparsity, options.steps, keys
         )
     return run
 
 
-def _straight_through(model, data, given, sparsity: float, key: int, steps: int) -> dict[str, Any]:
-    """Masks trained from LAMP on the same inputs, weights untouched, with both repairs."""
-    inputs = make_inputs(model, given, "auto", split_key(key).inputs, supplement=True)
-    layout, started = model.layout, time.perf_counter()
-    magnitude = jp.saliency.magnitude(model.params, layout, sparsity)
-    space = jp.spaces.offsets(magnitude, layout, sparsity)
-    lamp = jp.saliency.lamp(model.params, layout, sparsity)
-    offsets = space.encode(jp.saliency.one_shot(lamp, layout, sparsity))
-    start = {
-        name: magnitude[name] * np.exp(offset)
-        for name, offset in zip(layout.names, np.asarray(offsets), strict=True)
-    }
-    scores = jp.saliency.straight_through(
-        Partial(_imitation, model),
-        model.params,
-        start,
-        layout,
-        sparsity,
-        inputs.all,
-        jax.random.key(key),
-        settings=Training(steps=steps),
-        vary=jp.inputs.vary,
-    )
-    masks = jp.saliency.one_shot(scores, layout, sparsity)
+def _distilled(model, data, inputs: Inputs, sparsity: float, baselines, steps: int, keys):
+    """The best published one-shot mask, refitted and then distilled like ours."""
+    published = [name for name in baselines if name in (*PUBLISHED, *FROM_MODEL)]
+    best = min(published, key=lambda name: baselines[name]["repaired"]["fitness"])
+    if best in PUBLISHED:
+        scores = PUBLISHED[best](model.params, model.layout, sparsity)
+    else:
+        scores = FROM_MODEL[best](model, inputs.for_repair, sparsity)
+    masks = jp.saliency.one_shot(scores, model.layout, sparsity)
+    weights = repaired(model, make_repair(model, inputs, "reconstruct"), masks)
+    trained = distilled(model, weights, masks, inputs, steps, keys.weights)
+    return {"of": best, "accuracy": accuracy(model, *trained, *data)}
+
+
+def _straight_through(model, data, inputs: Inputs, sparsity: float, steps: int, keys):
+    """Masks trained from LAMP, weights untouched, with both repairs."""
+    started = time.perf_counter()
+    lamp = {"lamp": jp.saliency.lamp(model.params, model.layout, sparsity)}
+    scores = train_masks(model, sparsity, inputs.all, lamp, None, steps, keys.masks)
+    masks = jp.saliency.one_shot(scores, model.layout, sparsity)
     seconds = time.perf_counter() - started
-    first = inputs.all[: inputs.num_for_repair]
-    repairs = {
-        "batch_norm_delta": jp.repair.batch_norm_delta(model, first),
-        "reconstruct": jp.repair.reconstruct(model, first),
-    }
     reached = {
-        name: accuracy(model, *repaired(model, repair, masks), *data)
-        for name, repair in repairs.items()
+        name: accuracy(model, *repaired(model, make_repair(model, inputs, name), masks), *data)
+        for name in ("batch_norm_delta", "reconstruct")
     }
     return {"accuracy": reached, "steps": steps, "seconds": seconds}
-
-
-def _imitation(model, params, inputs):
-    """Error of the centred logits after the batch-norm delta on the batch."""
-    logits, _, _ = jp.repair.batch_norm_delta(model, inputs).fit(params, model.buffers)
-    dense = model.apply(model.params, model.buffers, inputs)
-    return jp.objectives.compare_logits(logits, dense)[0]
 
 
 def curves(cell: dict[str, Any]) -> dict[str, list[float]]:
@@ -143,6 +161,10 @@ def curves(cell: dict[str, Any]) -> dict[str, list[float]]:
         found[f"straight_through, {repair}"] = [
             run["straight_through"]["accuracy"][repair] for run in runs
         ]
+    found["best one-shot, distilled"] = [run["distilled"]["accuracy"] for run in runs]
+    found["evolved, refitted"] = [
+        run["evolved"]["candidates"]["evolved"]["accuracy"] for run in runs
+    ]
     found["evolved"] = [run["evolved"]["accuracy"] for run in runs]
     return found
 
@@ -189,7 +211,7 @@ def _options() -> argparse.Namespace:
     arguments.add_argument("--sparsities", type=float, nargs="+", default=SPARSITIES)
     arguments.add_argument("--evaluations", type=int, help="by default those of `prune`")
     arguments.add_argument(
-        "--steps", type=int, default=200, help="of the straight-through rival; 0 leaves it out"
+        "--steps", type=int, default=300, help="of the straight-through rival; 0 leaves it out"
     )
     arguments.add_argument("--sources", nargs="+", choices=("none", "unlabelled"))
     arguments.add_argument("--keys", type=int, nargs="+", default=[0])

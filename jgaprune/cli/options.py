@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from jgaprune import converters
+from jgaprune.driver.presets import PRESETS
 from jgaprune.engine import FORMS
 from jgaprune.inputs.images import with_normalisation
 from jgaprune.model import Model
@@ -86,7 +87,27 @@ def budget_options(command: Callable[..., None]) -> Callable[..., None]:
         type=click.IntRange(min=1),
         metavar="N",
         help="Budget: masks to try in all; a look (--racing) counts as its share.  "
-        "[default: 120 where weights are refitted, else 1000, if there is no other budget]",
+        "[default: 120 where weights are refitted, else 1000, times the preset's effort, if there "
+        "is no other budget]",
+    )(command)
+
+
+def effort_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds `--preset` and `--train-steps`."""
+    command = click.option(
+        "--train-steps",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Steps of gradient training: of masks before the search (space bases), and of weights "
+        "after it (repair distil); 0 for none.  [default: 300, times the preset's effort, fewer "
+        "with a small budget]",
+    )(command)
+    return click.option(
+        "--preset",
+        type=click.Choice(list(PRESETS)),
+        default="default",
+        show_default=True,
+        help="Effort where no budget says otherwise: a third, one or four times the usual.",
     )(command)
 
 

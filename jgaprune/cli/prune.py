@@ -1,30 +1,25 @@
 """`jgaprune prune`: files in, a searched and saved run out."""
 
-import hashlib
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
-import numpy as np
 
 from jgaprune import driver
-from jgaprune.cli.deliver import bytes_of_result, deliver
+from jgaprune.cli.deliver import deliver
 from jgaprune.cli.faults import collect, explains_faults
 from jgaprune.cli.interrupts import interruptible
 from jgaprune.cli.options import (
     architecture_options,
     budget_options,
+    effort_options,
     evaluation_options,
     load_model,
     normalisation_options,
     trust_option,
 )
 from jgaprune.cli.progress import shown_progress
-from jgaprune.inputs.files import read_evaluation_data, read_inputs
-from jgaprune.masks import kept_for
-from jgaprune.model import Model
-from jgaprune.report import LABELLED_OBJECTIVES, Report, check_out
+from jgaprune.cli.search_data import read_search_data, with_files
+from jgaprune.report import LABELLED_OBJECTIVES, check_out
 
 _EPILOG = """\b
 Examples:
@@ -37,14 +32,6 @@ Examples:
     jgaprune prune --weights mnist.pth --sparsity 0.5 --space scores --evolver paper5 \\
       --objective accuracy --inputs labelled.npz --generations 50 --out paper
 """
-
-
-class _Data(NamedTuple):
-    """What the search and the report look at; None where they do without."""
-
-    inputs: np.ndarray | None
-    labels: np.ndarray | None
-    evaluation: tuple[np.ndarray, np.ndarray] | None
 
 
 @click.command(epilog=_EPILOG)
@@ -110,6 +97,7 @@ class _Data(NamedTuple):
     f"{' and '.join(LABELLED_OBJECTIVES)} need labels in --inputs.",
 )
 @budget_options
+@effort_options
 @evaluation_options
 @trust_option
 @click.option(
@@ -125,8 +113,8 @@ class _Data(NamedTuple):
     type=click.Choice(driver.REPAIRS),
     default="auto",
     show_default=True,
-    help="What is done to what is left, without labels: refit weights and batch-norm layers, "
-    "correct the batch-norm layers, or nothing.",
+    help="What is done to what is left, without labels: refit weights and batch-norm layers, and "
+    "train the result further or not; correct the batch-norm layers; or nothing.",
 )
 @click.option("--no-repair", "repair", flag_value="none", help="The same as --repair none.")
 @normalisation_options
@@ -157,6 +145,8 @@ def prune(
     population: int | None,
     generations: int | None,
     seconds: float | None,
+    preset: str,
+    train_steps: int | None,
     racing: bool,
     chunk: Any,
     strategy: str,
@@ -181,7 +171,7 @@ def prune(
         lambda: check_out(out, overwrite=overwrite),
         lambda: load_model(arch, weights, arch_config, mean, std),
     )
-    data = _check(model, sparsity, inputs, eval_data, objective, out, overwrite)
+    data = read_search_data(model, sparsity, inputs, eval_data, objective, out, overwrite)
     with interruptible() as interrupts:
         with shown_progress(quiet=quiet) as show:
             report = driver.prune(
@@ -200,6 +190,8 @@ def prune(
                 population=population,
                 generations=generations,
                 seconds=seconds,
+                preset=preset,
+                train_steps=train_steps,
                 key=seed,
                 chunk=chunk,
                 strategy=strategy,
@@ -208,49 +200,4 @@ def prune(
                 on_record=interrupts.between_generations(show),
             )
         files = {"weights": weights, "inputs": inputs, "eval_data": eval_data}
-        deliver(_with_files(report, files), out, overwrite=overwrite, as_json=as_json)
-
-
-def _check(
-    model: Model,
-    sparsity: float,
-    inputs: str | None,
-    eval_data: str | None,
-    objective: str,
-    out: str,
-    overwrite: bool,
-) -> _Data:
-    """Reads the data and checks all that can be wrong before a search; all faults together."""
-    _, _, searched, evaluation = collect(
-        lambda: kept_for(sparsity, model.layout.num_weights),
-        lambda: check_out(out, overwrite=overwrite, num_bytes=bytes_of_result(model)),
-        lambda: _read_search_data(inputs, objective, model),
-        lambda: read_evaluation_data(eval_data, model.spec) if eval_data else None,
-    )
-    images, labels = searched
-    return _Data(images, labels, evaluation)
-
-
-def _read_search_data(
-    inputs: str | None, objective: str, model: Model
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Inputs of the search, and labels only for an objective that is defined by them."""
-    if objective in LABELLED_OBJECTIVES:
-        if inputs is None:
-            raise ValueError(
-                f"objective {objective} needs labels: give --inputs a .npz with the arrays images "
-                "and labels. Without labels, use another objective."
-            )
-        return read_evaluation_data(inputs, model.spec)
-    return (None if inputs is None else read_inputs(inputs, model.spec)), None
-
-
-def _with_files(report: Report, files: dict[str, str | None]) -> Report:
-    """The report with the files it came from among its settings."""
-    described = {name: _describe(Path(path)) for name, path in files.items() if path}
-    return replace(report, settings={**report.settings, "files": described})
-
-
-def _describe(path: Path) -> dict[str, str | None]:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-    return {"path": str(path.resolve()), "sha256": digest}
+        deliver(with_files(report, files), out, overwrite=overwrite, as_json=as_json)

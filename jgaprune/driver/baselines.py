@@ -1,5 +1,7 @@
 """The one-shot methods: what a search is compared with, starts from, and builds its space on."""
 
+import math
+
 from jgaprune import saliency
 from jgaprune.masks import Layout
 from jgaprune.model import Model
@@ -12,6 +14,8 @@ _BY_MAGNITUDE = {
     "erk": saliency.erk,
 }
 _FROM_INPUTS = {"wanda": saliency.wanda, "obs": saliency.obs}
+_AFFORDABLE = 2e11
+"""Most numbers that `exact_obs` may touch: a minute or so on two CPU cores."""
 
 
 def one_shot_scores(
@@ -33,9 +37,21 @@ def one_shot_scores(
         scores["synflow"] = saliency.synflow(model, sparsity)
     for name, score in _FROM_INPUTS.items():
         scores[name] = score(model, inputs, sparsity)
+    if _numbers_touched(model.layout) < _AFFORDABLE:
+        scores["exact_obs"] = saliency.exact_obs(model, inputs, sparsity)
     if refits is not None:
         scores["gradual"] = saliency.gradual(model, refits, sparsity)
     return scores
+
+
+def _numbers_touched(layout: Layout) -> float:
+    """By `exact_obs`: for every output, its inverse matrix once per input."""
+    columns = [(math.prod(shape[:-1]), shape[-1]) for shape in layout.shapes]
+    return sum(
+        outputs * float(inputs) ** 3
+        for inputs, outputs in columns
+        if inputs <= saliency.MOST_INPUTS
+    )
 
 
 def magnitude_scores(params: Params, layout: Layout, sparsity: float) -> dict[str, Scores]:

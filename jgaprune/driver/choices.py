@@ -56,7 +56,16 @@ def _one_base(model: Model, sparsity: float) -> MaskSpace:
     return _bases({"magnitude": basis}, model, sparsity)
 
 
-_BASES = ("straight_through", "gradual", "magnitude", "lookahead", "synflow", "wanda", "obs")
+_BASES = (
+    "straight_through",
+    "gradual",
+    "exact_obs",
+    "magnitude",
+    "lookahead",
+    "synflow",
+    "wanda",
+    "obs",
+)
 """Saliencies that order the weights of a layer in another way than the others."""
 SPACES: dict[str, Callable[[Model, float], MaskSpace]] = {
     "bases": _one_base,

@@ -8,7 +8,7 @@ a function in a file here, one export, and one row in the tests' table.
 
 from jgaprune.saliency.activations import obs, wanda
 from jgaprune.saliency.density import erk, uniform_magnitude
-from jgaprune.saliency.exact_obs import exact_obs
+from jgaprune.saliency.exact_obs import MOST_INPUTS, exact_obs
 from jgaprune.saliency.gradual import gradual
 from jgaprune.saliency.lookahead import lookahead
 from jgaprune.saliency.magnitude import lamp, magnitude
@@ -17,6 +17,7 @@ from jgaprune.saliency.sparse_gpt import sparse_gpt
 from jgaprune.saliency.synflow import synflow
 
 __all__ = [
+    "MOST_INPUTS",
     "erk",
     "exact_obs",
     "gradual",
