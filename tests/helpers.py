@@ -147,6 +147,7 @@ EVOLVERS: dict[str, Callable[[MaskSpace], tuple[Evolver, int]]] = {
         evolvers.paper(space, strategy=4, schedule=tiny_schedule(), quality=evolvers.reciprocal),
         6,
     ),
+    "random_search": lambda space: (evolvers.random_search(space, population=6), 6),
     "from_evosax": lambda space: (
         evolvers.from_evosax(evolvers.evosax_algorithm("CMA_ES"), space, population=6),
         6,

@@ -1,4 +1,4 @@
-"""The default call: every saliency a base, weights refitted in every evaluation."""
+"""The default call: every saliency a base, weights refitted in every evaluation and distilled."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from jgaprune.driver.wiring import choose_repair
 from jgaprune.masks import kept_for
 
 MADE = inputs_for(MODEL, 32, seed=11)
-CALL = {"sparsity": SPARSITY, "inputs": MADE, "supplement": False, "evaluations": 40}
+CALL = {"sparsity": SPARSITY, "inputs": MADE, "supplement": False, "evaluations": 32, "train_steps": 10}
 LABELS = np.arange(len(INPUTS)) % 5
 
 
@@ -21,11 +21,22 @@ def report():
 
 def test_what_it_chose_is_in_the_settings(report):
     chosen = {name: report.settings[name] for name in ("space", "repair", "evolver", "seeds")}
-    assert chosen == {"space": "bases", "repair": "reconstruct", "evolver": "genetic", "seeds": 8}
+    assert chosen == {"space": "bases", "repair": "distil", "evolver": "genetic", "seeds": 8}
     assert set(report.baselines) == {
         *("magnitude", "uniform_magnitude", "lamp", "erk", "lookahead", "synflow", "wanda", "obs"),
-        "gradual",
+        *("gradual", "exact_obs", "straight_through"),
     }
+    assert report.settings["train_steps"] == {"masks": 10, "weights": 10}
+    assert report.settings["num_inputs"] == 28 and report.settings["num_held_out"] == 4
+
+
+def test_the_winner_is_the_best_on_held_out_inputs_and_all_are_in_the_report(report):
+    fitness = {name: one.fitness for name, one in report.candidates.items()}
+    distilled = [name for name in fitness if name.endswith(", distilled")]
+    assert len(distilled) == 1 and distilled[0].removesuffix(", distilled") in fitness
+    assert fitness[report.winner] == min(fitness.values())
+    assert report.accuracy["pruned"] == report.candidates[report.winner].accuracy
+    assert report.to_json()["candidates"][report.winner]["fitness"] == fitness[report.winner]
 
 
 def test_removed_weights_are_zero_and_the_others_refitted(report):
@@ -59,16 +70,16 @@ def test_same_key_same_run(report):
 
 def test_it_races():
     raced = jp.prune(MODEL, **CALL, racing=True)
-    assert raced.settings["racing"] == {"look_inputs": 4, "survivors": 2, "cost": 1 / 8}
+    assert raced.settings["racing"] == {"look_inputs": 4, "survivors": 2, "cost": 1 / 7}
     assert raced.fitness["best"] <= raced.fitness["start"]
 
 
 @pytest.mark.parametrize(
     ("choices", "origin", "expected"),
     [
-        (("bases", "output_distance", "genetic"), "synthesised", "reconstruct"),
-        (("bases", "output_distance", "genetic"), "inverted", "reconstruct"),
-        (("bases", "kl", "evosax:CMA_ES"), "given", "reconstruct"),
+        (("bases", "output_distance", "genetic"), "synthesised", "distil"),
+        (("bases", "output_distance", "genetic"), "inverted", "distil"),
+        (("bases", "kl", "evosax:CMA_ES"), "given", "distil"),
         (("bases", "output_distance", "genetic"), "noise", "batch_norm_delta"),
         (("bases", "accuracy", "genetic"), "given", "batch_norm_delta"),
         (("bases", "kl", "paper3"), "given", "batch_norm_delta"),

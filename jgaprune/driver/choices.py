@@ -22,7 +22,16 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "accuracy": objectives.accuracy,
     "cross_entropy": objectives.cross_entropy,
 }
-EVOLVERS = ("genetic", "paper1", "paper2", "paper3", "paper4", "paper5", "evosax:NAME")
+EVOLVERS = (
+    "genetic",
+    "random_search",
+    "paper1",
+    "paper2",
+    "paper3",
+    "paper4",
+    "paper5",
+    "evosax:NAME",
+)
 _IN_UNIT = ("accuracy", "agreement", "total_variation")
 REFITTING = ("reconstruct", "distil")
 """Repairs that change weights, not only statistics."""
@@ -138,7 +147,8 @@ def choose_evolver(
     if evolver.startswith("evosax:"):
         algorithm = evolvers.evosax_algorithm(evolver.partition(":")[2])
         return evolvers.from_evosax(algorithm, space, population=population)
-    return evolvers.genetic(space, population=population)
+    build = {"genetic": evolvers.genetic, "random_search": evolvers.random_search}[evolver]
+    return build(space, population=population)
 
 
 def initial_population(

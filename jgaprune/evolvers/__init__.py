@@ -7,6 +7,7 @@ the tests' table.
 from jgaprune.evolvers.from_evosax import evosax_algorithm, from_evosax
 from jgaprune.evolvers.genetic import genetic
 from jgaprune.evolvers.paper import complement, paper, reciprocal
+from jgaprune.evolvers.random_search import random_search
 from jgaprune.evolvers.schedule import (
     CIFAR10_SCHEDULE,
     MNIST_SCHEDULE,
@@ -26,6 +27,7 @@ __all__ = [
     "genetic",
     "initial_population",
     "paper",
+    "random_search",
     "reciprocal",
     "schedule_named",
     "to_evosax",

@@ -1,0 +1,148 @@
+"""What does each part of the default call add, and what would random search or a climber find?
+
+`prune` on one network without data, at one sparsity, as it is and with one part left out at a time,
+under the same keys. Random search draws masks from the same space, hill climbing has one parent and
+two children; both get as many evaluations, and the same seeds, training and repair.
+
+    python benchmarks/ablation.py WEIGHTS --arch cifar_resnet20 --inputs UNLABELLED.npz \
+        --eval-data TEST.npz --sparsity 0.9
+
+Writes a JSON file after each run, and a picture of fitness and accuracy over evaluations and
+seconds beside it; runs that it holds already are not done again.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from documents import document, out_path, picture, write
+from subjects import parser, tiny
+
+import jgaprune as jp
+from jgaprune.inputs.files import read_evaluation_data
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "nothing trained": {"train_steps": 0},
+    "weights not distilled": {"repair": "reconstruct"},
+    "weights untouched": {"repair": "batch_norm_delta", "evaluations": 120},
+    "one base": {"space": "offsets", "repair": "distil"},
+    "no seeds": {"seeds": False},
+    "128 inputs": {"num_inputs": 128},
+    "random search": {"evolver": "random_search"},
+    "hill climbing": {"evolver": "level_switch", "population": 2},
+    "racing": {"racing": True},
+}
+SEARCHES = ("default", "random search", "hill climbing", "racing")
+
+
+def main() -> None:
+    """Runs every variant under every key."""
+    options = _options()
+    model, data = _subject(options)
+    runs = [] if options.smoke else _done(options.out)
+    for key in options.keys:
+        for name in options.variants:
+            if any((run["variant"], run["key"]) == (name, key) for run in runs):
+                continue
+            runs.append(_run(model, data, name, key, options))
+            print(_line(runs, name), flush=True)
+            if not options.smoke:
+                _write(options, model, data, runs)
+
+
+def _done(path: Path) -> list[dict[str, Any]]:
+    """The runs that an earlier call has left."""
+    return json.loads(path.read_text())["runs"] if path.exists() else []
+
+
+def _subject(options: argparse.Namespace):
+    if options.smoke:
+        model, data, _ = tiny()
+        return model, data
+    if not (options.weights and options.eval_data):
+        raise SystemExit("WEIGHTS and --eval-data are needed (or --smoke)")
+    model = jp.converters.load(options.arch, options.weights)
+    return model, read_evaluation_data(options.eval_data, model.spec)
+
+
+def _run(model, data, name: str, key: int, options: argparse.Namespace) -> dict[str, Any]:
+    given = {"evaluations": options.evaluations} if options.evaluations else {}
+    report = jp.prune(
+        model,
+        sparsity=options.sparsity,
+        key=key,
+        evaluation_data=data,
+        **{**VARIANTS[name], **given},
+    ).to_json()
+    kept = ("accuracy", "fitness", "winner", "candidates", "trust", "evaluations", "seconds")
+    return {
+        "variant": name,
+        "key": key,
+        **{part: report[part] for part in kept},
+        "settings": report["settings"],
+        "history": report["history"],
+    }
+
+
+def _line(runs: list[dict[str, Any]], name: str) -> str:
+    mine = [run for run in runs if run["variant"] == name]
+    reached = [100 * run["accuracy"]["pruned"] for run in mine]
+    spread = statistics.stdev(reached) if len(reached) > 1 else 0.0
+    best = statistics.mean(run["fitness"]["best"] for run in mine)
+    seconds = statistics.mean(run["seconds"]["total"] for run in mine)
+    return (
+        f"{name}: {statistics.mean(reached):.1f} +- {spread:.1f} %, fitness {best:.4f}, "
+        f"{seconds:.0f} s, {len(mine)} keys"
+    )
+
+
+def _write(options: argparse.Namespace, model, data, runs: list[dict[str, Any]]) -> None:
+    about = {
+        "model": model.spec.name,
+        "sha256": model.spec.source and model.spec.source.sha256,
+        "sparsity": options.sparsity,
+        "num_labelled": len(data[1]),
+    }
+    write(options.out, document(__doc__, **about, runs=runs))
+    with picture(options.out, 12, 4, panels=3) as axes:
+        for name in SEARCHES:
+            mine = [run for run in runs if run["variant"] == name]
+            for run in mine[:1]:
+                _draw(axes, run)
+        for panel in axes:
+            panel.legend(fontsize=7)
+
+
+def _draw(axes: Any, run: dict[str, Any]) -> None:
+    """Fitness over evaluations and over seconds, accuracy over evaluations."""
+    history, seconds = run["history"], run["seconds"]["search"]
+    evaluations = history["evaluations"]
+    times = [seconds * count / evaluations[-1] for count in evaluations]
+    axes[0].step(evaluations, history["best"], where="post", label=run["variant"])
+    axes[1].step(times, history["best"], where="post", label=run["variant"])
+    counts, reached = zip(*history["accuracy"], strict=True)
+    axes[2].step(counts, [100 * one for one in reached], where="post", label=run["variant"])
+    axes[0].set(xlabel="evaluations", ylabel="best fitness so far")
+    axes[1].set(xlabel="seconds of search", ylabel="best fitness so far")
+    axes[2].set(xlabel="evaluations", ylabel="accuracy of the best, refitted, %")
+
+
+def _options() -> argparse.Namespace:
+    arguments = parser(__doc__)
+    arguments.add_argument("--sparsity", type=float, default=0.9)
+    arguments.add_argument("--evaluations", type=int, help="by default those of `prune`")
+    arguments.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    arguments.add_argument("--keys", type=int, nargs="+", default=[0])
+    options = arguments.parse_args()
+    if options.smoke:
+        options.sparsity, options.evaluations = 0.5, 16
+        options.variants = ["default", "random search", "hill climbing"]
+    options.out = out_path(options, f"ablation_{options.arch}_{round(100 * options.sparsity)}")
+    return options
+
+
+if __name__ == "__main__":
+    main()
