@@ -117,6 +117,7 @@ def _bases() -> MaskSpace:
 RECONSTRUCT = repair.reconstruct(MODEL, INPUTS)
 SPACES: dict[str, SpaceCase] = {
     "bases": SpaceCase(_bases(), BUDGET),
+    "levels": SpaceCase(spaces.levels(base(), LAYOUT, SPARSITY), BUDGET),
     "offsets": SpaceCase(spaces.offsets(base(), LAYOUT, SPARSITY), BUDGET),
     "offsets_per_channel": SpaceCase(
         spaces.offsets(base(), LAYOUT, SPARSITY, per_channel=True), BUDGET

@@ -47,6 +47,7 @@ def test_extreme_genomes_keep_the_budget(case, value, key):
     genome = case.space.sample(key)
     if genome.dtype == jnp.uint32:
         pytest.skip("a packed genome has its budget in its bits: there are no other extremes")
+    value = jnp.float32(value).astype(genome.dtype)
     assert count(case.space.decode(jnp.full_like(genome, value))) == case.budget
     assert count(case.space.decode(genome.at[0].set(value))) == case.budget
 
@@ -82,11 +83,13 @@ def test_stronger_mutation_changes_more_weights(case, key):
     genome = case.space.sample(key)
     before = np.asarray(join(case.space.decode(genome), LAYOUT))
 
+    @jax.jit
     def changed(strength):
-        keys = jax.random.split(key, 8)
-        children = [case.space.mutate(k, genome, jnp.float32(strength)) for k in keys]
-        return np.mean(
-            [before != np.asarray(join(case.space.decode(child), LAYOUT)) for child in children]
+        children = jax.vmap(case.space.mutate, (0, None, None))(
+            jax.random.split(key, 32), genome, jnp.float32(strength)
+        )
+        return jnp.mean(
+            before != jax.vmap(lambda one: join(case.space.decode(one), LAYOUT))(children)
         )
 
     assert changed(0.02) < changed(0.8)

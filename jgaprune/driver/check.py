@@ -20,6 +20,9 @@ from jgaprune.model import Model, label_faults
 from jgaprune.report import LABELLED_OBJECTIVES
 from jgaprune.saliency import minimum_per_layer
 
+_NOT_REAL = {"levels": "whole numbers", "weights": "bits"}
+"""Spaces that evosax cannot search, and what their genomes are."""
+
 
 def check_call(
     model: Model,
@@ -56,17 +59,25 @@ def check_call(
         *_racing_faults(racing, objective, evolver, repair),
         _population_fault(evolver, population, budget, model),
     ]
-    if space == "weights" and isinstance(evolver, str) and evolver.startswith("evosax:"):
-        faults.append(
-            f"{evolver} searches real-valued genomes, those of the space weights are bits; use the "
-            "space offsets or scores with it, or the evolver genetic with this space"
-        )
+    faults.append(_genome_fault(space, evolver))
     if chunk != "auto" and (not isinstance(chunk, int) or chunk < 1):
         faults.append(f"chunk must be 'auto' or a whole number from 1 up, got {chunk!r}")
     faults.append(_strategy_fault(strategy, chunk))
     found = [fault for fault in faults if fault]
     if found:
         raise ValueError("; ".join(found) + ("" if found[-1].endswith("?") else "."))
+
+
+def _genome_fault(space: object, evolver: object) -> str | None:
+    if not (isinstance(space, str) and isinstance(evolver, str)):
+        return None
+    if space not in _NOT_REAL or not evolver.startswith("evosax:"):
+        return None
+    return (
+        f"{evolver} searches real-valued genomes, those of the space {space} are "
+        f"{_NOT_REAL[space]}; use the space offsets or scores with it, or the evolver genetic "
+        "with this space"
+    )
 
 
 def _strategy_fault(strategy: object, chunk: object) -> str | None:

@@ -55,6 +55,7 @@ _BASES = ("gradual", "magnitude", "lookahead", "synflow", "wanda", "obs")
 """Saliencies that order the weights of a layer in another way than the others."""
 SPACES: dict[str, Callable[[Model, float], MaskSpace]] = {
     "bases": _one_base,
+    "levels": partial(_on_magnitude, spaces.levels),
     "offsets": partial(_on_magnitude, spaces.offsets),
     "weights": partial(_on_magnitude, spaces.weights),
     "scores": spaces.scores,
