@@ -72,7 +72,7 @@ def prune(
         unlike the training data. The repair then works on the synthesised ones alone.
       labels: `int [N]`, for the objectives "accuracy" and "cross_entropy" only: the paper's
         setting.
-      space: "bases", "offsets", "weights", "scores", or a `MaskSpace`.
+      space: "bases", "levels", "offsets", "weights", "scores", or a `MaskSpace`.
       objective: "output_distance", "total_variation", "logit_cosine", "logit_mse", "kl",
         "agreement", "accuracy", "cross_entropy", or an `Objective`.
       evolver: "genetic", "paper1" to "paper5", "evosax:NAME", or an `Evolver`.
