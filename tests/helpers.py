@@ -124,6 +124,7 @@ SPACES: dict[str, SpaceCase] = {
     ),
     "scores": SpaceCase(spaces.scores(MODEL, SPARSITY), _paper_budget(SPARSITY)),
     "weights": SpaceCase(spaces.weights(base(), LAYOUT, SPARSITY), BUDGET),
+    "weights_near": SpaceCase(spaces.weights(base(), LAYOUT, SPARSITY, near=0.1), BUDGET),
     "weights_two_point": SpaceCase(
         spaces.weights(base(), LAYOUT, SPARSITY, crossover="two_point"), BUDGET
     ),

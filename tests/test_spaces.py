@@ -16,7 +16,7 @@ from helpers import (
 )
 
 from jgaprune import saliency, spaces
-from jgaprune.masks import Layout, count_bits, join, pack
+from jgaprune.masks import Layout, count_bits, join, pack, unpack
 
 EVERY_SPACE = pytest.mark.parametrize("case", SPACES.values(), ids=SPACES.keys())
 
@@ -180,14 +180,30 @@ def test_packed_mutation_reaches_every_movable_weight_alike(key):
         assert np.std(rates[movable]) < 0.35 * np.mean(rates[movable])
 
 
-def test_protected_weights_never_leave(key):
-    space = SPACES["weights"].space
+@pytest.mark.parametrize("name", ["weights", "weights_near"])
+def test_protected_weights_never_leave(name, key):
+    space = SPACES[name].space
     scores = saliency.protect(saliency.magnitude(MODEL.params, LAYOUT, 0.75), LAYOUT, BUDGET)
     protected = pack(jnp.isposinf(join(scores, LAYOUT)))
     genome = space.sample(key)
     for mutate_key in jax.random.split(key, 5):
         genome = space.mutate(mutate_key, genome, jnp.float32(1.0))
         assert int(count_bits(protected & ~genome)) == 0
+
+
+@pytest.mark.parametrize("start", ["one_shot", "random"])
+def test_weights_near_the_threshold_move_more(start, key):
+    space = SPACES["weights_near"].space
+    masks = saliency.one_shot(saliency.magnitude(MODEL.params, LAYOUT, SPARSITY), LAYOUT, SPARSITY)
+    genome = space.encode(masks) if start == "one_shot" else space.sample(key)
+    mutate = jax.jit(jax.vmap(space.mutate, in_axes=(0, None, None)))
+    children = mutate(jax.random.split(key, 500), genome, jnp.float32(0.05))
+    assert float(jnp.mean(jnp.any(children != genome, axis=1))) > 0.9
+    moved = jax.vmap(lambda one: unpack(one ^ genome, LAYOUT.num_weights))(children).mean(axis=0)
+    ranks = jnp.argsort(jnp.argsort(-join(base(), LAYOUT)))
+    distance = jnp.abs(ranks - BUDGET + 0.5)
+    near, far = distance < 0.05 * LAYOUT.num_weights, distance > 0.15 * LAYOUT.num_weights
+    assert float(moved[near].mean()) > 4 * float(moved[far].mean())
 
 
 def test_offsets_favour_the_layer_with_the_larger_gene():
@@ -197,15 +213,17 @@ def test_offsets_favour_the_layer_with_the_larger_gene():
     assert int(more.sum()) > int(space.decode(genome)[LAYOUT.names[1]].sum())
 
 
-def test_an_unknown_crossover_is_explained():
-    with pytest.raises(ValueError, match="uniform"):
-        spaces.weights(saliency.magnitude(MODEL.params, LAYOUT, 0.5), LAYOUT, 0.5, crossover="two")
+@pytest.mark.parametrize("change", [{"crossover": "two"}, {"near": 0.5}, {"near": 0.0}])
+def test_settings_of_weights_out_of_range_are_explained(change):
+    with pytest.raises(ValueError, match=f"{next(iter(change))} must be"):
+        spaces.weights(saliency.magnitude(MODEL.params, LAYOUT, 0.5), LAYOUT, 0.5, **change)
 
 
+@pytest.mark.parametrize("near", [None, 0.1])
 @pytest.mark.parametrize(("num_weights", "sparsity"), [(100, 0.001), (1, 0.5), (3, 0.4)])
-def test_masks_that_leave_nothing_to_swap_stay_as_they_are(num_weights, sparsity, key):
+def test_masks_that_leave_nothing_to_swap_stay_as_they_are(num_weights, sparsity, near, key):
     layout = Layout(("w",), ((num_weights,),))
-    space = spaces.weights({"w": jnp.ones(num_weights)}, layout, sparsity)
+    space = spaces.weights({"w": jnp.ones(num_weights)}, layout, sparsity, near=near)
     genome, other = space.sample(key), space.sample(jax.random.key(1))
     kept = int(count_bits(genome))
     assert int(count_bits(space.mutate(key, genome, jnp.float32(1.0)))) == kept

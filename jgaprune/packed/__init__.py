@@ -2,6 +2,6 @@
 
 from jgaprune.packed.balance import balanced
 from jgaprune.packed.cheap_bits import cheap_bits
-from jgaprune.packed.exchange import exchange_random
+from jgaprune.packed.exchange import exchange_near, exchange_random, near_chance
 
-__all__ = ["balanced", "cheap_bits", "exchange_random"]
+__all__ = ["balanced", "cheap_bits", "exchange_near", "exchange_random", "near_chance"]
