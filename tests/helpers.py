@@ -152,6 +152,7 @@ def tiny_schedule() -> evolvers.Schedule:
 
 EVOLVERS: dict[str, Callable[[MaskSpace], tuple[Evolver, int]]] = {
     "genetic": lambda space: (jp.evolvers.genetic(space, population=6), 6),
+    "level_switch": lambda space: (jp.evolvers.level_switch(space, population=6), 6),
     "paper": lambda space: (
         evolvers.paper(space, strategy=4, schedule=tiny_schedule(), quality=evolvers.reciprocal),
         6,

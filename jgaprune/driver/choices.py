@@ -19,7 +19,16 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "accuracy": objectives.accuracy,
     "cross_entropy": objectives.cross_entropy,
 }
-EVOLVERS = ("genetic", "paper1", "paper2", "paper3", "paper4", "paper5", "evosax:NAME")
+EVOLVERS = (
+    "genetic",
+    "level_switch",
+    "paper1",
+    "paper2",
+    "paper3",
+    "paper4",
+    "paper5",
+    "evosax:NAME",
+)
 _IN_UNIT = ("accuracy", "agreement", "total_variation")
 REPAIRS = ("auto", "reconstruct", "batch_norm_delta", "none")
 
@@ -118,7 +127,8 @@ def choose_evolver(
     if evolver.startswith("evosax:"):
         algorithm = evolvers.evosax_algorithm(evolver.partition(":")[2])
         return evolvers.from_evosax(algorithm, space, population=population)
-    return evolvers.genetic(space, population=population)
+    build = evolvers.level_switch if evolver == "level_switch" else evolvers.genetic
+    return build(space, population=population)
 
 
 def initial_population(

@@ -75,7 +75,7 @@ def prune(
       space: "bases", "levels", "offsets", "weights", "scores", or a `MaskSpace`.
       objective: "output_distance", "total_variation", "logit_cosine", "logit_mse", "kl",
         "agreement", "accuracy", "cross_entropy", or an `Objective`.
-      evolver: "genetic", "paper1" to "paper5", "evosax:NAME", or an `Evolver`.
+      evolver: "genetic", "level_switch", "paper1" to "paper5", "evosax:NAME", or an `Evolver`.
       repair: what is done to what is left, in every evaluation and in the result. "reconstruct"
         refits kept weights, biases and batch-norm statistics, layer by layer;
         "batch_norm_delta" corrects the statistics; or "none", or a `Repair`. "auto" (or True)

@@ -6,6 +6,7 @@ the tests' table.
 
 from jgaprune.evolvers.from_evosax import evosax_algorithm, from_evosax
 from jgaprune.evolvers.genetic import genetic
+from jgaprune.evolvers.level_switch import level_switch
 from jgaprune.evolvers.paper import complement, paper, reciprocal
 from jgaprune.evolvers.schedule import (
     CIFAR10_SCHEDULE,
@@ -25,6 +26,7 @@ __all__ = [
     "from_evosax",
     "genetic",
     "initial_population",
+    "level_switch",
     "paper",
     "reciprocal",
     "schedule_named",

@@ -172,14 +172,16 @@ def _legal(plan: _Plan, base: _Base, wanted: Array) -> Array:
 
 def _mutate(base: _Base, key: Key, genome: Array, strength: Array) -> Array:
     """Level switches: the smaller of two draws, from one to `strength` times the most, up."""
-    count_key, *switch_keys = jax.random.split(key, 1 + _MOST_SWITCHES)
+    count_key, switch_key = jax.random.split(key)
     most = jnp.ceil(strength * _MOST_SWITCHES).astype(jnp.int32)
     drawn = jax.random.randint(count_key, (2,), 1, jnp.maximum(most, 1) + 1)
     num_switches = jnp.minimum(jnp.min(drawn), most)
-    for index, switch_key in enumerate(switch_keys):
-        switched = _switched(base, switch_key, genome)
-        genome = jnp.where(index < num_switches, switched, genome)
-    return genome
+
+    def switch(index: Array, genome: Array) -> Array:
+        switched = _switched(base, jax.random.fold_in(switch_key, index), genome)
+        return jnp.where(index < num_switches, switched, genome)
+
+    return jax.lax.fori_loop(0, _MOST_SWITCHES, switch, genome)
 
 
 def _switched(base: _Base, key: Key, genome: Array) -> Array:
