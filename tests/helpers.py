@@ -119,9 +119,12 @@ SPACES: dict[str, SpaceCase] = {
     "bases": SpaceCase(_bases(), BUDGET),
     "levels": SpaceCase(spaces.levels(base(), LAYOUT, SPARSITY), BUDGET),
     "offsets": SpaceCase(spaces.offsets(base(), LAYOUT, SPARSITY), BUDGET),
-    "offsets_per_channel": SpaceCase(
-        spaces.offsets(base(), LAYOUT, SPARSITY, per_channel=True), BUDGET
-    ),
+    **{
+        f"offsets_{detail}": SpaceCase(
+            spaces.offsets(base(), LAYOUT, SPARSITY, detail=detail), BUDGET
+        )
+        for detail in ("block", "input_channel", "output_channel")
+    },
     "scores": SpaceCase(spaces.scores(MODEL, SPARSITY), _paper_budget(SPARSITY)),
     "weights": SpaceCase(spaces.weights(base(), LAYOUT, SPARSITY), BUDGET),
     "weights_near": SpaceCase(spaces.weights(base(), LAYOUT, SPARSITY, near=0.1), BUDGET),

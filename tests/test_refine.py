@@ -9,7 +9,7 @@ from jgaprune import refine, spaces
 from jgaprune.engine.refine import _refined
 from jgaprune.masks import Layout
 
-CHAIN = ("levels", "offsets", "offsets_per_channel", "weights")
+CHAIN = ("levels", "offsets", "offsets_output_channel", "weights")
 
 
 def masks_of(name, genomes):

@@ -17,6 +17,7 @@ from helpers import (
 
 from jgaprune import saliency, spaces
 from jgaprune.masks import Layout, count_bits, join, pack, unpack
+from jgaprune.spaces.offsets import blocks
 
 EVERY_SPACE = pytest.mark.parametrize("case", SPACES.values(), ids=SPACES.keys())
 
@@ -104,7 +105,7 @@ def test_vmap_and_jit_give_what_one_genome_gives(case, key):
         assert trees_equal(jax.tree.map(lambda leaf, i=index: leaf[i], together), alone)
 
 
-@pytest.mark.parametrize("name", ["bases", "offsets", "offsets_per_channel", "weights"])
+@pytest.mark.parametrize("name", ["bases", "offsets", "offsets_input_channel", "weights"])
 @pytest.mark.parametrize("score", SALIENCIES.values(), ids=SALIENCIES.keys())
 def test_every_one_shot_mask_can_seed_exactly(name, score):
     masks = saliency.one_shot(score(MODEL.params, LAYOUT, SPARSITY), LAYOUT, SPARSITY)
@@ -211,6 +212,61 @@ def test_offsets_favour_the_layer_with_the_larger_gene():
     genome = jnp.zeros(len(LAYOUT.names))
     more = space.decode(genome.at[1].set(1.0))[LAYOUT.names[1]]
     assert int(more.sum()) > int(space.decode(genome)[LAYOUT.names[1]].sum())
+
+
+BLOCKS = Layout(
+    ("stem.kernel", "layer1.0.conv1.kernel", "layer1.0.conv2.kernel", "layer1.1.conv1.kernel"),
+    ((3, 3, 2, 4), (3, 3, 4, 4), (3, 3, 4, 4), (36,)),
+)
+
+
+@pytest.mark.parametrize(
+    ("detail", "num_genes"),
+    [("block", 3), ("layer", 4), ("output_channel", 4 + 12 + 36), ("input_channel", 4 + 2 + 4 + 4)],
+)
+def test_every_detail_has_its_genes_and_they_favour_what_they_stand_for(detail, num_genes, key):
+    scores = {
+        name: 1.0 + jax.random.uniform(key, shape)
+        for name, shape in zip(BLOCKS.names, BLOCKS.shapes, strict=True)
+    }
+    space = spaces.offsets(scores, BLOCKS, 0.2, detail=detail)
+    genome = jnp.zeros_like(space.sample(key))
+    assert genome.size == num_genes
+    kept = space.decode(genome.at[1].set(10.0))
+    favoured = BLOCKS.names[1:3] if detail == "block" else BLOCKS.names[1:2]
+    others = set(BLOCKS.names) - set(favoured)
+    assert all(kept[name].all() for name in favoured)
+    assert not any(kept[name].all() for name in others)
+    if "channel" in detail:
+        last = BLOCKS.names[2 if detail == "input_channel" else 3]
+        kept = np.asarray(space.decode(genome.at[-1].set(10.0))[last])
+        axis = kept.ndim - 2 if detail == "input_channel" else kept.ndim - 1
+        assert np.all(np.take(kept, -1, axis=axis))
+        assert not kept.all()
+
+
+def test_blocks_are_what_names_have_in_common():
+    names = ("Block_0.Conv_0.kernel", "Block_0.Conv_1.kernel", "Dense_0.kernel", "a.b.kernel")
+    numbers = ("layers.0.kernel", "layers.10.kernel", "layers.1.kernel", "conv1.kernel")
+    found = blocks(Layout(names + numbers, ((1,),) * 8))
+    assert found == (names[:2], *((name,) for name in (*names[2:], *numbers)))
+
+
+def test_offsets_per_block_keep_the_share_of_each_block(key):
+    scores = {name: jnp.ones(shape) for name, shape in zip(*vars(BLOCKS).values(), strict=True)}
+    scores = {name: one + jax.random.uniform(key, one.shape) for name, one in scores.items()}
+    fine, coarse = (spaces.offsets(scores, BLOCKS, 0.5, detail=one) for one in ("layer", "block"))
+    wanted = fine.decode(jnp.array([0.1, -0.2, 0.1, 0.2]))
+    found = coarse.decode(coarse.encode(wanted))
+    for group in blocks(BLOCKS):
+        assert sum(int(found[name].sum()) for name in group) == sum(
+            int(wanted[name].sum()) for name in group
+        )
+
+
+def test_an_unknown_detail_is_explained():
+    with pytest.raises(ValueError, match="detail must be one of block, layer"):
+        spaces.offsets(base(), LAYOUT, SPARSITY, detail="channel")
 
 
 @pytest.mark.parametrize("change", [{"crossover": "two"}, {"near": 0.5}, {"near": 0.0}])
