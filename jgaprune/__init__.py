@@ -15,7 +15,7 @@ from jgaprune import (  # type: ignore[attr-defined]
     training,
 )
 from jgaprune.driver import Progress, Racing, prune
-from jgaprune.engine import Record, Screen, Search, SearchState, Strategy, build_search
+from jgaprune.engine import Record, Screen, Search, SearchState, Strategy, build_search, refine
 from jgaprune.model import Model, ModelSpec, Preprocessing
 from jgaprune.report import Report
 from jgaprune.types import Evolver, MaskSpace, Repair, Score
@@ -45,6 +45,7 @@ __all__ = [
     "masks",
     "objectives",
     "prune",
+    "refine",
     "repair",
     "saliency",
     "spaces",

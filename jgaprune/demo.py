@@ -57,4 +57,4 @@ def _space(model: Model) -> MaskSpace:
     layout = model.layout
     basis = saliency.magnitude(model.params, layout, SPARSITY)
     basis = saliency.protect(basis, layout, kept_for(SPARSITY, layout.num_weights))
-    return spaces.offsets(basis, layout, SPARSITY, per_channel=True)
+    return spaces.offsets(basis, layout, SPARSITY, detail="output_channel")

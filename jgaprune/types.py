@@ -29,7 +29,7 @@ Scores = dict[str, Array]
 """One float per prunable weight, shaped like the leaf; a larger score is kept longer."""
 
 Genome = Any
-"""What evolution changes for one candidate: an array, `uint32 [W]` or `float32 [G]`."""
+"""What evolution changes for one candidate: `uint32 [W]`, `int32 [G]` or `float32 [G]`."""
 Genomes = Any
 """A population of genomes: the same with a leading axis `P`."""
 Fitness = Array

@@ -100,12 +100,17 @@ def _bases() -> MaskSpace:
 RECONSTRUCT = repair.reconstruct(MODEL, INPUTS)
 SPACES: dict[str, SpaceCase] = {
     "bases": SpaceCase(_bases(), BUDGET),
+    "levels": SpaceCase(spaces.levels(base(), LAYOUT, SPARSITY), BUDGET),
     "offsets": SpaceCase(spaces.offsets(base(), LAYOUT, SPARSITY), BUDGET),
-    "offsets_per_channel": SpaceCase(
-        spaces.offsets(base(), LAYOUT, SPARSITY, per_channel=True), BUDGET
-    ),
+    **{
+        f"offsets_{detail}": SpaceCase(
+            spaces.offsets(base(), LAYOUT, SPARSITY, detail=detail), BUDGET
+        )
+        for detail in ("block", "input_channel", "output_channel")
+    },
     "scores": SpaceCase(spaces.scores(MODEL, SPARSITY), _paper_budget(SPARSITY)),
     "weights": SpaceCase(spaces.weights(base(), LAYOUT, SPARSITY), BUDGET),
+    "weights_near": SpaceCase(spaces.weights(base(), LAYOUT, SPARSITY, near=0.1), BUDGET),
     "weights_two_point": SpaceCase(
         spaces.weights(base(), LAYOUT, SPARSITY, crossover="two_point"), BUDGET
     ),
@@ -143,6 +148,7 @@ def tiny_schedule() -> evolvers.Schedule:
 
 EVOLVERS: dict[str, Callable[[MaskSpace], tuple[Evolver, int]]] = {
     "genetic": lambda space: (jp.evolvers.genetic(space, population=6), 6),
+    "level_switch": lambda space: (jp.evolvers.level_switch(space, population=6), 6),
     "paper": lambda space: (
         evolvers.paper(space, strategy=4, schedule=tiny_schedule(), quality=evolvers.reciprocal),
         6,

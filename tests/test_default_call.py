@@ -10,7 +10,13 @@ from jgaprune.driver.wiring import choose_repair
 from jgaprune.masks import kept_for
 
 MADE = inputs_for(MODEL, 32, seed=11)
-CALL = {"sparsity": SPARSITY, "inputs": MADE, "supplement": False, "evaluations": 32, "train_steps": 10}
+CALL = {
+    "sparsity": SPARSITY,
+    "inputs": MADE,
+    "supplement": False,
+    "evaluations": 32,
+    "train_steps": 10,
+}
 LABELS = np.arange(len(INPUTS)) % 5
 
 

@@ -211,7 +211,7 @@ def test_budgets_hold(limit):
         ({"sparsity": 70}, r"Did you mean 0\.7"),
         ({"sparsity": 0.0}, "fraction"),
         ({"sparsity": 0.999}, "stay alive"),
-        ({"space": "offset"}, "space must be one of bases, offsets"),
+        ({"space": "offset"}, "space must be one of bases, levels, offsets"),
         ({"objective": "loss"}, "objective must be one of"),
         ({"objective": "kl+2*loss"}, "got 'loss'"),
         ({"objective": "kl+accuracy"}, "cannot be part of a sum"),

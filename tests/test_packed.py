@@ -52,6 +52,48 @@ def test_exchange_keeps_the_count_of_tiny_and_lopsided_masks(size, num_kept, key
     assert was_changed
 
 
+def exchange_near(key, words, num_swaps, order, fixed=None, near=0.05):
+    fixed = jnp.zeros_like(words) if fixed is None else fixed
+    return packed.exchange_near(
+        key, words, fixed, order, jnp.int32(num_swaps), near=near, max_swaps=64, swap_share=0.4
+    )
+
+
+@pytest.mark.parametrize("num_swaps", [0, 1, 64])
+def test_near_exchange_swaps_so_many_mostly_at_the_beginning_of_the_order(num_swaps, key):
+    order = jax.random.permutation(key, SIZE)
+    words = random_mask(key, SIZE // 2)
+    exchanged = jax.jit(jax.vmap(exchange_near, (0, None, None, None)))
+    changed = exchanged(jax.random.split(key, 200), words, num_swaps, order) ^ words
+    changed = np.stack([bits(one) for one in changed])
+    assert np.all(changed.sum(axis=1) == 2 * num_swaps)
+    assert np.all((changed & bits(words)).sum(axis=1) == num_swaps)
+    drawn = changed.sum(axis=0)[np.asarray(order)]
+    assert drawn[: SIZE // 20].sum() >= 5 * 0.05 * drawn.sum()
+    assert drawn[SIZE // 2 :].sum() >= 0.05 * drawn.sum(), "the far end is never reached"
+    if num_swaps == 1:  # 64 pairs are too many for places that are all different
+        assert drawn[: SIZE // 20].sum() == pytest.approx(0.5 * drawn.sum(), rel=0.2)
+
+
+@pytest.mark.parametrize(("size", "num_kept"), [(2, 1), (33, 1), (33, 32), (40, 20), (1000, 3)])
+def test_near_exchange_keeps_the_count_of_tiny_and_lopsided_masks(size, num_kept, key):
+    order = jnp.arange(size, dtype=jnp.int32)
+    words = random_mask(key, num_kept, size)
+    exchanged = jax.jit(jax.vmap(exchange_near, (0, None, None, None)))
+    children = exchanged(jax.random.split(key, 200), words, 3, order)
+    assert {bits(one, size).sum() for one in children} == {num_kept}
+    assert {int(masks.count_bits(one)) for one in children} == {num_kept}, "bits behind the end"
+    assert not np.all(children == words)
+
+
+def test_near_exchange_leaves_fixed_bits_alone(key):
+    fixed = masks.pack(jnp.arange(SIZE) % 3 == 0)
+    words, order = random_mask(key), jnp.arange(SIZE, dtype=jnp.int32)
+    changed = bits(exchange_near(key, words, 64, order, fixed)) != bits(words)
+    assert changed.any()
+    assert not (changed & bits(fixed)).any()
+
+
 def test_exchange_leaves_fixed_bits_alone(key):
     fixed = masks.pack(jnp.arange(SIZE) % 3 == 0)
     words = random_mask(key)

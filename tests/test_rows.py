@@ -5,7 +5,6 @@ import pytest
 from helpers import trees_equal
 
 import jgaprune as jp
-from jgaprune.evolvers.genetic import GeneticState
 from jgaprune.masks import Layout, count_bits
 from jgaprune.ops import make_rows, replace_rows, rows
 
@@ -55,10 +54,11 @@ def test_the_best_of_parents_and_children_survive_in_their_places(key):
     evolver = jp.evolvers.genetic(space, population=6)
     genomes = jax.vmap(space.sample)(jax.random.split(key, 6))
     parents = jnp.array([3.0, 1.0, 4.0, 1.0, 5.0, jnp.inf])
-    children, _ = fresh_jit(evolver.ask)(key, GeneticState(genomes, parents))
+    state = evolver.init(key, genomes, jnp.arange(6.0))._replace(fitness=parents)
+    children, state = fresh_jit(evolver.ask)(key, state)
     assert jax.vmap(count_bits)(children).tolist() == [50] * 6
     fitness = jnp.array([1.0, 2.0, 9.0, jnp.inf, 0.5, 4.0])
-    state = fresh_jit(evolver.tell)(key, children, fitness, GeneticState(genomes, parents))
+    state = fresh_jit(evolver.tell)(key, children, fitness, state)
     assert sorted(state.fitness.tolist()) == [0.5, 1, 1, 1, 2, 3]
     assert state.fitness[jnp.array([0, 1, 3])].tolist() == [3, 1, 1]
     known = {tuple(row): float(value) for row, value in zip(genomes.tolist(), parents, strict=True)}
@@ -74,7 +74,7 @@ def test_an_update_is_the_same_one_by_one_and_together(key, monkeypatch):
     space = jp.spaces.weights({"w": jnp.ones(5000)}, layout, 0.8)
     evolver = jp.evolvers.genetic(space, population=8)
     genomes = jax.vmap(space.sample)(jax.random.split(key, 8))
-    state = GeneticState(genomes, jnp.arange(8.0))
+    state = evolver.init(key, genomes, jnp.arange(8.0))
     proposed = []
     for large_bytes in (0, 2**40):
         monkeypatch.setattr(rows, "_LARGE_BYTES", large_bytes)

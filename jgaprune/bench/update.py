@@ -22,14 +22,15 @@ def update_runner(evolver: Evolver, genomes: Genomes, key: Key, updates: int = 1
     """
     parents = jnp.arange(genomes.shape[0], dtype=jnp.float32)
 
-    def update(fixed: tuple[Evolver, Fitness], key: Key, genomes: Genomes) -> Genomes:
+    def update(fixed: tuple[Evolver, Fitness], key: Key, state: GeneticState) -> GeneticState:
         evolver, parents = fixed
         ask_key, tell_key, fitness_key = jax.random.split(key, 3)
         parents = jax.random.permutation(fitness_key, parents)
-        proposed, state = evolver.ask(ask_key, GeneticState(genomes, parents))
-        return evolver.tell(tell_key, proposed, parents + len(parents) / 2, state).genomes
+        proposed, state = evolver.ask(ask_key, state._replace(fitness=parents))
+        return evolver.tell(tell_key, proposed, parents + len(parents) / 2, state)
 
-    return repeated_runner(update, (evolver, parents), key, genomes, updates)
+    state = jax.jit(evolver.init)(key, genomes, parents)
+    return repeated_runner(update, (evolver, parents), key, state, updates)
 
 
 def traffic_runner(genomes: Genomes, key: Key, updates: int = 1) -> Runner:

@@ -22,6 +22,9 @@ from jgaprune.model import Model, label_faults, token_faults
 from jgaprune.report import LABELLED_OBJECTIVES
 from jgaprune.saliency import minimum_per_layer
 
+_NOT_REAL = {"levels": "whole numbers", "weights": "bits"}
+"""Spaces that evosax cannot search, and what their genomes are."""
+
 
 def check_call(
     model: Model,
@@ -66,11 +69,7 @@ def check_call(
         *_racing_faults(racing, objective, evolver, repair),
         _population_fault(evolver, population, budget, model),
     ]
-    if space == "weights" and isinstance(evolver, str) and evolver.startswith("evosax:"):
-        faults.append(
-            f"{evolver} searches real-valued genomes, those of the space weights are bits; use the "
-            "space offsets or scores with it, or the evolver genetic with this space"
-        )
+    faults.append(_genome_fault(space, evolver))
     if chunk != "auto" and (not isinstance(chunk, int) or chunk < 1):
         faults.append(f"chunk must be 'auto' or a whole number from 1 up, got {chunk!r}")
     faults.append(_strategy_fault(strategy, chunk))
@@ -83,6 +82,18 @@ def _steps_fault(train_steps: object) -> str | None:
     if train_steps is None or (isinstance(train_steps, int) and train_steps >= 0):
         return None
     return f"train_steps must be a whole number from 0 up, got {train_steps!r}"
+
+
+def _genome_fault(space: object, evolver: object) -> str | None:
+    if not (isinstance(space, str) and isinstance(evolver, str)):
+        return None
+    if space not in _NOT_REAL or not evolver.startswith("evosax:"):
+        return None
+    return (
+        f"{evolver} searches real-valued genomes, those of the space {space} are "
+        f"{_NOT_REAL[space]}; use the space offsets or scores with it, or the evolver genetic "
+        "with this space"
+    )
 
 
 def _strategy_fault(strategy: object, chunk: object) -> str | None:

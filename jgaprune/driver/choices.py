@@ -22,9 +22,13 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "accuracy": objectives.accuracy,
     "cross_entropy": objectives.cross_entropy,
 }
+_BY_SPACE_ALONE = {
+    "genetic": evolvers.genetic,
+    "level_switch": evolvers.level_switch,
+    "random_search": evolvers.random_search,
+}
 EVOLVERS = (
-    "genetic",
-    "random_search",
+    *_BY_SPACE_ALONE,
     "paper1",
     "paper2",
     "paper3",
@@ -78,6 +82,7 @@ _BASES = (
 """Saliencies that order the weights of a layer in another way than the others."""
 SPACES: dict[str, Callable[[Model, float], MaskSpace]] = {
     "bases": _one_base,
+    "levels": partial(_on_magnitude, spaces.levels),
     "offsets": partial(_on_magnitude, spaces.offsets),
     "weights": partial(_on_magnitude, spaces.weights),
     "scores": spaces.scores,
@@ -147,7 +152,7 @@ def choose_evolver(
     if evolver.startswith("evosax:"):
         algorithm = evolvers.evosax_algorithm(evolver.partition(":")[2])
         return evolvers.from_evosax(algorithm, space, population=population)
-    build = {"genetic": evolvers.genetic, "random_search": evolvers.random_search}[evolver]
+    build = _BY_SPACE_ALONE[evolver]
     return build(space, population=population)
 
 

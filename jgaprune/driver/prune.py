@@ -80,11 +80,12 @@ def prune(
         as make 512 of both, at least 256.
       labels: `int [N]`, for the objectives "accuracy" and "cross_entropy" only: the paper's
         setting.
-      space: "bases", "offsets", "weights", "scores", or a `MaskSpace`.
+      space: "bases", "levels", "offsets", "weights", "scores", or a `MaskSpace`.
       objective: "output_distance", "total_variation", "logit_cosine", "logit_mse", "kl",
         "reverse_kl", "agreement", "feature_distance", "accuracy", "cross_entropy", a weighted sum
         such as "kl+0.1*feature_distance", or an `Objective`.
-      evolver: "genetic", "paper1" to "paper5", "evosax:NAME", or an `Evolver`.
+      evolver: "genetic", "level_switch", "random_search", "paper1" to "paper5", "evosax:NAME",
+        or an `Evolver`.
       repair: what is done to what is left, in every evaluation and in the result. "reconstruct"
         refits kept weights, biases and batch-norm statistics, layer by layer; "distil" does so
         too, and trains the weights of the result further, to imitate the dense network;

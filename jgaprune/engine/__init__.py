@@ -2,6 +2,7 @@
 
 from jgaprune.engine.batching import with_strategy
 from jgaprune.engine.evaluate import evaluate
+from jgaprune.engine.refine import refine
 from jgaprune.engine.screen import Screen
 from jgaprune.engine.search import Search, as_pytree, build_search
 from jgaprune.engine.state import Record, SearchState
@@ -23,6 +24,7 @@ __all__ = [
     "candidate_strategies",
     "evaluate",
     "recall",
+    "refine",
     "tune",
     "usual_strategy",
     "with_strategy",

@@ -42,7 +42,7 @@ class Record(NamedTuple):
       best: `float32 []`, best fitness ever.
       mean_fitness: `float32 []`, mean of this generation's finite fitness values.
       diversity: `float32 []`, mean distance between neighbours in the evaluated population:
-        share of differing bits of packed genomes, absolute difference of real genes.
+        share of differing bits of packed genomes, absolute difference of levels and real genes.
       evaluations: `int32 []`, full evaluations counted so far; a look counts as its share.
     """
 

@@ -6,6 +6,7 @@ the tests' table.
 
 from jgaprune.evolvers.from_evosax import evosax_algorithm, from_evosax
 from jgaprune.evolvers.genetic import genetic
+from jgaprune.evolvers.level_switch import level_switch
 from jgaprune.evolvers.paper import complement, paper, reciprocal
 from jgaprune.evolvers.random_search import random_search
 from jgaprune.evolvers.schedule import (
@@ -26,6 +27,7 @@ __all__ = [
     "from_evosax",
     "genetic",
     "initial_population",
+    "level_switch",
     "paper",
     "random_search",
     "reciprocal",

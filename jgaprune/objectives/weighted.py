@@ -33,7 +33,7 @@ def weighted_sum(
     >>> def removed(key, masks):
     ...     return Score(-count_kept(masks).astype(jnp.float32), jnp.float32(0), count_kept(masks))
     >>> both = weighted_sum([(removed, 1.0), (removed, 0.5)])
-    >>> float(both(jax.random.key(0), {"w": jnp.array([True, True, False])}).fitness)
+    >>> float(both(None, {"w": jnp.array([True, True, False])}).fitness)
     -3.0
     """
     pairs = list(parts.items() if isinstance(parts, Mapping) else parts)

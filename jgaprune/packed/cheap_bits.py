@@ -20,10 +20,11 @@ def cheap_bits(key: Key, num_words: int) -> Array:
     """
     first, second = jax.random.bits(key, (2,), jnp.uint32)
     words = jnp.arange(num_words, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9) + first
-    return _hashed(_hashed(words) ^ second)
+    return hashed(hashed(words) ^ second)
 
 
-def _hashed(words: Array) -> Array:
+def hashed(words: Array) -> Array:
+    """The hash of each word, `uint32` shaped like them; no two words have the same."""
     words = (words ^ (words >> 16)) * jnp.uint32(0x7FEB352D)
     words = (words ^ (words >> 15)) * jnp.uint32(0x846CA68B)
     return words ^ (words >> 16)

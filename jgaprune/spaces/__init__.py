@@ -7,8 +7,9 @@ and one row in the tests' table.
 """
 
 from jgaprune.spaces.bases import bases
+from jgaprune.spaces.levels import levels
 from jgaprune.spaces.offsets import offsets
 from jgaprune.spaces.scores import scores
 from jgaprune.spaces.weights import weights
 
-__all__ = ["bases", "offsets", "scores", "weights"]
+__all__ = ["bases", "levels", "offsets", "scores", "weights"]

@@ -1,8 +1,9 @@
 """The `weights` space: one bit per weight, packed, with an exact budget.
 
 A genome is `uint32 [W]`, 32 weights per word, in layout order. Mutation swaps as many kept as
-removed weights. Crossover takes each weight from either parent, such that as many are kept. A
-minimum per layer is protected: those bits are set in every genome and never move.
+removed weights, any or rather those near a saliency's threshold. Crossover takes each weight from
+either parent, such that as many are kept. A minimum per layer is protected: those bits are set in
+every genome and never move.
 
 Meant to be seeded: from random masks it loses to one-shot magnitude everywhere.
 """
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 
 from jgaprune.masks import (
@@ -23,7 +25,7 @@ from jgaprune.masks import (
     unpack,
     unpack_leaves,
 )
-from jgaprune.packed import balanced, cheap_bits, exchange_random
+from jgaprune.packed import balanced, cheap_bits, exchange_near, exchange_random, near_chance
 from jgaprune.types import Array, Key, Masks, MaskSpace, Scores
 
 _CROSSOVERS = ("uniform", "two_point")
@@ -42,12 +44,16 @@ class _Plan:
     num_kept: int
     num_movable: int
     crossover: str
+    near: float | None
 
     @property
     def swap_share(self) -> float:
-        """Share of all pairs of weights of which one is kept and the other removed."""
-        kept = self.num_kept / self.layout.num_weights
-        return 2.0 * kept * (1.0 - kept)
+        """Share of the pairs that mutation draws of which one is kept and the other removed."""
+        size = self.layout.num_weights
+        rarer = min(self.num_kept, size - self.num_kept) / size
+        if self.near is not None:  # up to there, kept and removed weights alternate
+            rarer = 0.5 * near_chance(self.near, 2 * rarer)
+        return 2.0 * rarer * (1.0 - rarer)
 
     @property
     def max_swaps(self) -> int:
@@ -56,23 +62,31 @@ class _Plan:
 
 
 def weights(
-    saliency: Scores, layout: Layout, sparsity: float, *, crossover: str = "uniform"
+    saliency: Scores,
+    layout: Layout,
+    sparsity: float,
+    *,
+    crossover: str = "uniform",
+    near: float | None = None,
 ) -> MaskSpace:
     """Packed bits, one per weight.
 
     Args:
       saliency: scores in which the weights that must always stay are infinite
-        (`saliency.protect`); nothing else of them is used.
+        (`saliency.protect`); nothing else of them is used, unless `near` is given.
       layout: the flat order of the prunable weights.
       sparsity: fraction to remove, in (0, 1).
       crossover: "uniform", each weight from either parent; "two_point", those between two cuts
         from one and the rest from the other.
+      near: share of the weights, in (0, 0.5), those nearest to the saliency's one-shot threshold
+        on both sides, that half of the moved weights shall be from: kept ones of low score change
+        places with removed ones of high score. By default all weights move alike.
 
     Returns:
       A space of genomes `uint32 [W]`.
 
     Raises:
-      ValueError: sparsity out of range, another crossover, or 2**30 weights or more.
+      ValueError: sparsity or `near` out of range, another crossover, or 2**30 weights or more.
     """
     if crossover not in _CROSSOVERS:
         raise ValueError(f"crossover must be one of {', '.join(_CROSSOVERS)}, got {crossover!r}.")
@@ -81,15 +95,21 @@ def weights(
             f"the space 'weights' takes at most {_MOST_WEIGHTS} weights, got "
             f"{layout.num_weights}. Use 'offsets', which has a gene per layer or channel."
         )
+    if near is not None and not 0.0 < near < 0.5:
+        raise ValueError(
+            f"near must be between 0 and 0.5 (both excluded), got {near:g}. It is the share of the "
+            "weights that half of the moved ones are from; leave it out to move all alike."
+        )
     num_kept = kept_for(sparsity, layout.num_weights)
     protected = pack(jnp.isposinf(join(saliency, layout)))
     num_movable = min(num_kept - int(count_bits(protected)), layout.num_weights - num_kept)
-    plan = _Plan(layout, num_kept, num_movable, crossover)
+    plan = _Plan(layout, num_kept, num_movable, crossover, near)
+    order = None if near is None else _from_threshold(join(saliency, layout), num_kept)
     return MaskSpace(
         sample=Partial(_sample, plan, protected),
         decode=Partial(_decode, plan),
         encode=Partial(_encode, plan, protected),
-        mutate=Partial(_mutate, plan, protected),
+        mutate=Partial(_mutate, plan, protected, order),
         cross=Partial(_cross, plan),
         strength=(0.02, 1.0),
     )
@@ -115,18 +135,26 @@ def _encode(plan: _Plan, protected: Array, masks: Masks) -> Array:
     return _fill(plan, protected, join(masks, plan.layout).astype(jnp.float32))
 
 
-def _mutate(plan: _Plan, protected: Array, key: Key, genome: Array, strength: Array) -> Array:
+def _from_threshold(scores: Array, num_kept: int) -> Array:
+    """The weights by how far they are from the threshold, in ranks: `int32 [G]`."""
+    places = np.argsort(np.abs(2 * np.arange(scores.size) + 1 - 2 * num_kept), kind="stable")
+    return jnp.argsort(-scores, stable=True).astype(jnp.int32)[places]
+
+
+def _mutate(
+    plan: _Plan, protected: Array, order: Array | None, key: Key, genome: Array, strength: Array
+) -> Array:
     """Swaps `strength` times the largest number of swaps, rounded up; rarely fewer."""
     if plan.num_movable == 0:
         return genome
-    return exchange_random(
-        key,
-        genome,
-        protected,
-        plan.layout.num_weights,
-        jnp.ceil(strength * plan.max_swaps).astype(jnp.int32),
-        max_swaps=plan.max_swaps,
-        swap_share=plan.swap_share,
+    size, most, share = plan.layout.num_weights, plan.max_swaps, plan.swap_share
+    num_swaps = jnp.ceil(strength * most).astype(jnp.int32)
+    if order is None or plan.near is None:
+        return exchange_random(
+            key, genome, protected, size, num_swaps, max_swaps=most, swap_share=share
+        )
+    return exchange_near(
+        key, genome, protected, order, num_swaps, near=plan.near, max_swaps=most, swap_share=share
     )
 
 
