@@ -13,8 +13,9 @@ from scipy.stats import spearmanr
 
 import jgaprune as jp
 from jgaprune.driver import trust
-from jgaprune.driver.inputs import Inputs, make_repair
+from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.measure import Judge
+from jgaprune.driver.wiring import make_repair
 from jgaprune.report import Baseline, Fitness, HeldOut, Measure, RankCorrelation, Trust
 
 CALL = {"sparsity": SPARSITY, "inputs": INPUTS, "supplement": False, "space": "offsets"}
@@ -65,7 +66,7 @@ def test_spearman_against_scipy_with_ties():
 @pytest.mark.parametrize("name", ["none", "batch_norm_delta", "reconstruct"])
 def test_held_out_fitness_is_the_runs_objective_after_the_runs_repair_on_other_inputs(name, key):
     used = make_repair(MODEL, GIVEN, name)
-    unseen = trust.hold_out(MODEL, "logit_mse", GIVEN, name, used, key, fresh=False)
+    unseen = trust.unseen_by(MODEL, "logit_mse", GIVEN, name, used, key, fresh=False)
     inputs = jp.inputs.vary(key, INPUTS)
     params, buffers = jp.masks.apply_masks(MODEL.params, MASKS), MODEL.buffers
     if used is not None:
@@ -80,9 +81,9 @@ def test_held_out_fitness_is_the_runs_objective_after_the_runs_repair_on_other_i
 
 def test_noise_is_drawn_anew_and_labelled_or_own_objectives_are_left_alone(key):
     noise = Inputs(INPUTS, len(INPUTS), "noise")
-    assert trust.hold_out(MODEL, "kl", noise, "none", None, key, fresh=False).origin == "noise"
+    assert trust.unseen_by(MODEL, "kl", noise, "none", None, key, fresh=False).origin == "noise"
     for objective in ("accuracy", jp.objectives.kl(MODEL, inputs=INPUTS)):
-        assert trust.hold_out(MODEL, objective, GIVEN, "none", None, key, fresh=False) is None
+        assert trust.unseen_by(MODEL, objective, GIVEN, "none", None, key, fresh=False) is None
 
 
 def _upside_down(objective, key, masks):

@@ -4,8 +4,8 @@ from jgaprune.cache import cache_folder
 from jgaprune.engine import Strategy, candidate_strategies, recall, tune, usual_strategy
 from jgaprune.types import Key, MaskSpace, Objective
 
-_WORTH_TUNING_SECONDS = 120.0
-"""Searches expected to be shorter than this are not worth the compilation of other strategies."""
+_WORTH_TUNING_SECONDS = 600.0
+"""Searches expected to be shorter are not worth compiling the other strategies, minutes each."""
 _FEW = 4
 """Candidates per pass of a form that was asked for without a chunk, at least."""
 
