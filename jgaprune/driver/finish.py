@@ -14,7 +14,7 @@ from jax.tree_util import Partial
 
 from jgaprune.driver.choices import choose_objective
 from jgaprune.driver.inputs import Inputs
-from jgaprune.driver.measure import Judge, repaired
+from jgaprune.driver.measure import Judge, fitness_of, repaired
 from jgaprune.driver.train import distilled
 from jgaprune.report import Baseline, Measure
 from jgaprune.types import Array, Buffers, Key, Masks, Objective, Params, Repair
@@ -118,7 +118,7 @@ def _measure(
     if isinstance(objective, str) and isinstance(held_out, jax.Array) and len(held_out):
         as_is = Repair(held_out, Partial(_as_is, judge.model.apply, held_out, params, buffers))
         score = choose_objective(objective, judge.model, held_out, None, as_is)
-        fitness = float(jax.jit(score)(judge.key, masks).fitness)
+        fitness = fitness_of(score, judge.key, masks)
     return judge.measure_weights(params, buffers, fitness)
 
 
