@@ -1,11 +1,44 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share, and how their programs are compiled.
 
+Compiling is most of what the tests do: the processes of one run share what they compiled, from
+the first import of a test file on, and code is optimised little, as in JAX's own tests.
+`JAX_DISABLE_MOST_OPTIMIZATIONS=0` tests what users run.
+"""
+
+import os
+import tempfile
 from collections.abc import Iterator
 
 import jax
 import pytest
 
-_SHARED = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+_PROGRAMS = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settings of JAX; those that the environment makes are left alone."""
+    wanted = {
+        "jax_compilation_cache_dir": _folder_of_programs(config),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_disable_most_optimizations": True,
+    }
+    for name, value in wanted.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)
+
+
+def pytest_configure_node(node) -> None:
+    """Tells a process of pytest-xdist where the others keep their programs."""
+    node.workerinput["programs"] = node.config.stash[_PROGRAMS]
+
+
+def _folder_of_programs(config: pytest.Config) -> str:
+    if hasattr(config, "workerinput"):
+        return config.workerinput["programs"]
+    folder = tempfile.TemporaryDirectory(prefix="jgaprune-tests-", ignore_cleanup_errors=True)
+    config.add_cleanup(folder.cleanup)
+    config.stash[_PROGRAMS] = folder.name
+    return folder.name
 
 
 @pytest.fixture
@@ -14,19 +47,8 @@ def key() -> jax.Array:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
-    """What tests find out about this machine stays out of the user's cache.
-
-    Compiling is most of what they do, and the processes of one run share what they compiled.
-    """
-    own = tmp_path_factory.getbasetemp()
-    programs = (own if worker_id == "master" else own.parent) / "programs"
-    before = {name: getattr(jax.config, name) for name in _SHARED}
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests find out about this machine stays out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JGAPRUNE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        if before["jax_compilation_cache_dir"] is None:
-            for name, value in zip(_SHARED, (str(programs), 0.2), strict=True):
-                jax.config.update(name, value)
         yield
-        for name, value in before.items():
-            jax.config.update(name, value)

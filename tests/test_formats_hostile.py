@@ -218,13 +218,13 @@ SLOW_TO_HASH = Raw(b")" + b"2\x86" * 60)
 )
 def test_structures_that_exhaust_naive_readers(tmp_path, kind, root, accepted):
     (tmp_path / "w.pth").write_bytes(container(kind, root, {"0": bytes(16)}))
-    start = time.perf_counter()
+    start = time.process_time()
     if accepted:
         assert list(read(tmp_path / "w.pth").tensors) == ["w"]
     else:
         with pytest.raises(FormatError):
             read(tmp_path / "w.pth")
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(
@@ -233,10 +233,10 @@ def test_structures_that_exhaust_naive_readers(tmp_path, kind, root, accepted):
     ids=str.split("slow list tuple text dict number"),
 )
 def test_keys_of_legacy_storages_are_texts(tmp_path, keys):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(FormatError, match="no text"):
         read_bytes(tmp_path, legacy_container({"w": view((4,))}, {"0": bytes(16)}, keys=keys))
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 LONG = 300_000
@@ -415,12 +415,12 @@ def test_damaged_files_raise_only_format_errors(tmp_path, kind):
     assert isinstance(read_bytes(tmp_path, data), SourceFile)
     refused = 0
     for _ in range(300):
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             read_bytes(tmp_path, damaged(data, rng))
         except FormatError:
             refused += 1
-        assert time.perf_counter() - start < 5
+        assert time.process_time() - start < 5
     assert refused > 50
 
 
