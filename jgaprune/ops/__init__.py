@@ -3,14 +3,16 @@
 from jgaprune.ops.convolution import matmul_convolution
 from jgaprune.ops.hoist import hoisted
 from jgaprune.ops.linear import Product, enough_rows
-from jgaprune.ops.lockstep import Both, Rules, in_lockstep, jgaprune_statistics, see_products
+from jgaprune.ops.lockstep import in_lockstep, jgaprune_statistics, see_products
 from jgaprune.ops.masked_product import masked_dot
 from jgaprune.ops.precision import lowered, lowered_rules
 from jgaprune.ops.rewrite import Rule, rewrite
 from jgaprune.ops.rows import make_rows, replace_rows
+from jgaprune.ops.rules import Both, Gain, Rules
 
 __all__ = [
     "Both",
+    "Gain",
     "Product",
     "Rule",
     "Rules",

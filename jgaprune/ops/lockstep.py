@@ -4,51 +4,26 @@ Both networks go through the program operation by operation, side by side, so th
 a rule may look at what each of them gets there and choose new weights or statistics for the
 pruned one, before the layers behind see them. Nothing is computed twice where both are the same,
 and no more activations are alive than in two forward passes.
+
+A gain is decided where its products are used, not where it is multiplied: norms multiply it into
+the reciprocal deviation of an input before any channel is seen, and only what comes behind says
+whether a bias follows.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr
 
 from jgaprune.ops.linear import Product, product_of
-from jgaprune.ops.rewrite import bind, bound, inner_program, read
+from jgaprune.ops.operands import VIEWS, Parameter, Scaled, bind_both
+from jgaprune.ops.rewrite import bound, inner_program, read
+from jgaprune.ops.rules import Both, Gain, Rules
 from jgaprune.types import Array, Params
 
-_VIEWS = ("reshape", "transpose", "convert_element_type", "broadcast_in_dim", "squeeze", "copy")
-"""Operations through which a parameter stays one."""
-
-
-class Both(NamedTuple):
-    """A value in the dense and in the pruned network."""
-
-    dense: Any
-    pruned: Any
-
-
-ProductRule = Callable[[str, Product, Both, Both], Array]
-"""`name, product, inputs, weights -> new weights of the pruned network`."""
-BiasRule = Callable[[str, Both, Both], Array]
-"""`name, sum with the bias, bias -> new bias of the pruned network`, all as broadcast."""
-NormRule = Callable[[Both, Both], tuple[Array, Array]]
-"""`batch statistics, stored ones -> those that the pruned network uses`; each (mean, var)."""
-
 NORMALISING = "jgaprune_statistics"
-
-
-class Rules(NamedTuple):
-    """What is decided on the way.
-
-    Attributes:
-      product: for products with weights.
-      bias: for sums with a bias.
-      norm: for `jgaprune_statistics`.
-    """
-
-    product: ProductRule
-    bias: BiasRule
-    norm: NormRule
 
 
 @jax.jit
@@ -57,18 +32,6 @@ def jgaprune_statistics(
 ) -> tuple[Array, Array]:
     """The stored statistics; jitted, so that a lockstep knows the place by its name."""
     return stored_mean, stored_var
-
-
-class _Parameter(NamedTuple):
-    """A parameter on its way to the operation that uses it.
-
-    Attributes:
-      name: of the leaf.
-      view: from the leaf to what the operation gets.
-    """
-
-    name: str
-    view: Callable[[Array], Array]
 
 
 def in_lockstep(
@@ -133,6 +96,14 @@ def _as_leaf(view: Callable[[Array], Array], value: Array, shape: tuple[int, ...
     return leaf / (value.size // leaf.size)
 
 
+def _waits(operand: Any) -> bool:
+    return isinstance(operand, Scaled) and operand.settled is None
+
+
+def _unmoved(leaf: Array) -> Array:
+    return leaf
+
+
 class _Walk:
     """One evaluation: `pruned` as far as the rules have changed it, `views` of what was used."""
 
@@ -144,7 +115,7 @@ class _Walk:
         """What the pruned network returns."""
         program, shapes = jax.make_jaxpr(function, return_shape=True)(self.dense, *rest.dense)
         names = jax.tree.leaves({name: name for name in self.dense})
-        arguments = [_Parameter(name, lambda leaf: leaf) for name in names]
+        arguments = [Parameter(name, _unmoved, _unmoved) for name in names]
         others = zip(jax.tree.leaves(rest.dense), jax.tree.leaves(rest.pruned), strict=True)
         results = self.evaluate(program, [*arguments, *(Both(*pair) for pair in others)])
         leaves = [self.computed(value).pruned for value in results]
@@ -163,29 +134,24 @@ class _Walk:
             return self.normalise(operands)
         if inner := inner_program(equation):
             return self.evaluate(inner, operands)
-        parameters = [isinstance(operand, _Parameter) for operand in operands]
-        if parameters == [True] and name in _VIEWS:
-            return [self.viewed(equation, operands[0])]
+        parameters = [isinstance(operand, Parameter) for operand in operands]
+        if name in VIEWS and (isinstance(operands[0], Parameter) or _waits(operands[0])):
+            return [operands[0].viewed(equation)]
         if parameters == [False, True] and name in ("dot_general", "conv_general_dilated"):
             return [self.multiply(equation, self.computed(operands[0]), operands[1])]
         if name == "add" and sum(parameters) == 1:
             return [self.add(equation, operands)]
+        if name == "mul" and (scaled := self.scale(equation, operands)):
+            return [scaled]
         return self.plain(equation, operands)
 
     def plain(self, equation: Any, operands: list[Any]) -> list[Both]:
-        for parameter in (one for one in operands if isinstance(one, _Parameter)):
+        for parameter in (one for one in operands if isinstance(one, Parameter)):
             self.first_use(parameter)
         pairs = [self.computed(operand) for operand in operands]
-        dense = bind(equation, [pair.dense for pair in pairs])
-        if all(pair.dense is pair.pruned for pair in pairs):
-            return [Both(one, one) for one in dense]
-        pruned = bind(equation, [pair.pruned for pair in pairs])
-        return [Both(*pair) for pair in zip(dense, pruned, strict=True)]
+        return bind_both(equation, pairs)
 
-    def viewed(self, equation: Any, parameter: _Parameter) -> _Parameter:
-        return _Parameter(parameter.name, lambda leaf: bind(equation, [parameter.view(leaf)])[0])
-
-    def multiply(self, equation: Any, inputs: Both, parameter: _Parameter) -> Both:
+    def multiply(self, equation: Any, inputs: Both, parameter: Parameter) -> Both:
         weights = self.computed(parameter)
         product = product_of(equation, inputs.dense, weights.dense)
         if product is None:
@@ -196,14 +162,52 @@ class _Walk:
         return self.plain(equation, [inputs, parameter])[0]
 
     def add(self, equation: Any, operands: list[Any]) -> Both:
-        parameter = next(one for one in operands if isinstance(one, _Parameter))
+        parameter = next(one for one in operands if isinstance(one, Parameter))
         first = self.first_use(parameter)
+        for scaled in (one for one in operands if isinstance(one, Scaled)):
+            self.settle(scaled, parameter.name if first else None)
         result = self.plain(equation, operands)[0]
         if not first:
             return result
         bias = self.computed(parameter)
         self.replace(parameter, bias, self.rules.bias(parameter.name, result, bias))
         return self.plain(equation, operands)[0]
+
+    def scale(self, equation: Any, operands: list[Any]) -> Scaled | None:
+        """Products with a gain, to be decided at their use; None where there is none to decide."""
+        waiting = [isinstance(one, Parameter) for one in operands]
+        if not any(waiting):
+            waiting = [_waits(one) for one in operands]
+        if sum(waiting) != 1:
+            return None
+        place = waiting.index(True)
+        gain = operands[place]
+        if isinstance(gain, Parameter):
+            gain = Scaled.alone(gain, equation.invars[place].aval.shape)
+        elif not gain.gains_by(equation):
+            return None
+        return gain.times(equation, self.computed(operands[1 - place]), place)
+
+    def settle(self, scaled: Scaled, bias: str | None) -> Both:
+        """The products, once the gain in them is decided."""
+        if scaled.settled is None:
+            parameter = scaled.parameter
+            products = scaled.products(self.computed(parameter))
+            if self.first_use(parameter) and self.regain(scaled, products, bias):
+                products = scaled.products(self.computed(parameter))
+            scaled.settled = products
+        return scaled.settled
+
+    def regain(self, scaled: Scaled, products: Both, bias: str | None) -> bool:
+        """Whether the rule chose another gain."""
+        name = scaled.parameter.name
+        leaf = Both(self.dense[name], self.pruned[name])
+        total = partial(scaled.total, leaf=leaf.pruned)
+        chosen = self.rules.gain(Gain(name, leaf, bias, total, scaled.spread), products)
+        if chosen is leaf.pruned:
+            return False
+        self.pruned[name] = chosen.astype(leaf.pruned.dtype)
+        return True
 
     def normalise(self, operands: list[Any]) -> list[Both]:
         pairs = [self.computed(operand) for operand in operands]
@@ -212,13 +216,13 @@ class _Walk:
         used = self.rules.norm(batch, stored)
         return [Both(*pair) for pair in zip(stored.dense, used, strict=True)]
 
-    def first_use(self, parameter: _Parameter) -> bool:
+    def first_use(self, parameter: Parameter) -> bool:
         """Whether nothing has used it yet: later it can't change any more."""
         first = parameter.name not in self.views
         self.views.setdefault(parameter.name, parameter.view)
         return first
 
-    def replace(self, parameter: _Parameter, before: Both, value: Array) -> None:
+    def replace(self, parameter: Parameter, before: Both, value: Array) -> None:
         if value is before.pruned:
             return
         leaf = self.pruned[parameter.name]
@@ -226,7 +230,9 @@ class _Walk:
         self.pruned[parameter.name] = value.astype(leaf.dtype)
 
     def computed(self, value: Any) -> Both:
-        if isinstance(value, _Parameter):
+        if isinstance(value, Scaled):
+            return self.settle(value, None)
+        if isinstance(value, Parameter):
             dense, pruned = self.dense[value.name], self.pruned[value.name]
             shown = value.view(dense)
             return Both(shown, shown if pruned is dense else value.view(pruned))

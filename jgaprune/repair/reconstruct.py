@@ -3,8 +3,8 @@
 The same inputs go through the dense and the pruned network side by side. At every convolution
 and dense layer the kept weights become the ridge regression of the dense layer's outputs on the
 pruned layer's inputs, which the repair of the layers before has already improved; behind it the
-batch-norm statistics move by the delta, and where there is no batch-norm the bias takes over the
-mean error. No gradients, one pass.
+batch-norm statistics move by the delta, and where there is no batch-norm the gain of a norm and
+the bias take over what is left of the error, channel by channel. No gradients, one pass.
 
 With Gram matrices as in OBS and SparseGPT (Frantar and Alistarh, 2023); masks are kept as they
 are. Conjugate gradients solve for all outputs at once, whatever each of them has kept: every
@@ -20,6 +20,7 @@ from jax.tree_util import Partial
 from jgaprune.model import Model
 from jgaprune.ops import (
     Both,
+    Gain,
     Product,
     Rules,
     enough_rows,
@@ -27,6 +28,7 @@ from jgaprune.ops import (
     jgaprune_statistics,
 )
 from jgaprune.repair.batch_norm import Bounds, moved
+from jgaprune.repair.gains import regained
 from jgaprune.types import Array, Buffers, Norm, Params, Repair
 
 _USUAL_BOUNDS = Bounds()
@@ -37,6 +39,7 @@ _USUAL_BOUNDS = Bounds()
 class _Settings:
     weights: bool
     biases: bool
+    gains: bool
     ridge: float
     steps: int
     bounds: Bounds
@@ -49,15 +52,17 @@ def reconstruct(
     shown: Array | None = None,
     weights: bool = True,
     biases: bool = True,
+    gains: bool = False,
     ridge: float = 0.01,
     steps: int = 32,
     bounds: Bounds = _USUAL_BOUNDS,
 ) -> Repair:
-    """Refits kept weights, biases and batch-norm statistics of a masked model on given inputs.
+    """Refits kept weights, biases, gains and batch-norm statistics of a masked model.
 
     A weight counts as kept where it is not zero. Grouped convolutions are refitted group by
     group; transposed ones, and weights that are used in another way, stay as they are. So do
-    weights and biases that a `scan` or another loop hides.
+    weights, biases and gains that a `scan` or another loop hides. A parameter that is used more
+    than once is decided at its first use.
 
     Args:
       model: the dense model.
@@ -67,10 +72,13 @@ def reconstruct(
       weights: whether kept weights are refitted.
       biases: whether biases outside of batch-norm layers, if they are not prunable themselves,
         take over the mean error of their sum.
+      gains: whether vectors that multiply activations outside of batch-norm layers, as those of
+        layer-norms and RMS-norms do, are scaled to bring the products nearest to the dense ones, if
+        they are not prunable themselves.
       ridge: pull towards the weights as they were, relative to the mean square of a layer's
         inputs.
       steps: of conjugate gradients per layer.
-      bounds: how far batch-norm statistics may move.
+      bounds: how far batch-norm statistics may move, and gains change.
 
     Returns:
       A `Repair`, whose logits are those of `shown`.
@@ -80,7 +88,7 @@ def reconstruct(
     """
     if ridge < 0 or steps < 1:
         raise ValueError(f"ridge must be at least 0 and steps at least 1, got {ridge} and {steps}.")
-    settings = _Settings(weights, biases, float(ridge), steps, bounds)
+    settings = _Settings(weights, biases, gains, float(ridge), steps, bounds)
     fit = Partial(_fit, settings, model, inputs)
     if shown is None:
         return Repair(inputs, fit)
@@ -119,17 +127,26 @@ def _rules(settings: _Settings, model: Model) -> Rules:
             return weights.pruned
         return _regression(settings, product, inputs, weights)
 
-    def rebias(name: str, sums: Both, bias: Both) -> Array:
+    def is_free(name: str) -> bool:
         of_norm = name.rpartition(".")[0] in model.spec.norms
-        fixed = of_norm or name in model.spec.prunable or not _is_vector(model.params[name])
-        if fixed or not settings.biases:
+        prunable = name in model.spec.prunable
+        return not of_norm and not prunable and _is_vector(model.params[name])
+
+    def rebias(name: str, sums: Both, bias: Both) -> Array:
+        if not settings.biases or not is_free(name):
             return bias.pruned
         return bias.pruned + _mean_like(sums.dense - sums.pruned, bias.pruned)
+
+    def regain(gain: Gain, products: Both) -> Array:
+        if not settings.gains or not is_free(gain.name):
+            return gain.leaf.pruned
+        follows = settings.biases and gain.bias is not None and is_free(gain.bias)
+        return regained(settings.bounds, gain, products, mean_follows=follows)
 
     def renorm(batch: Both, stored: Both) -> Norm:
         return moved(settings.bounds, Norm(*batch.dense), Norm(*batch.pruned), Norm(*stored.pruned))
 
-    return Rules(refit, rebias, renorm)
+    return Rules(refit, rebias, renorm, regain)
 
 
 def _as_decided(name: str, batch: Norm, stored: Norm) -> Norm:
@@ -137,7 +154,7 @@ def _as_decided(name: str, batch: Norm, stored: Norm) -> Norm:
 
 
 def _is_vector(leaf: Array) -> bool:
-    """Whether it is a bias: what is added per position, such as an embedding, is none."""
+    """Whether it is a bias or a gain: what is added per position, as embeddings are, is none."""
     return leaf.ndim > 0 and sum(size > 1 for size in leaf.shape) <= 1
 
 
