@@ -35,8 +35,9 @@ def regained(bounds: Bounds, gain: Gain, products: Both, *, mean_follows: bool) 
     dense, pruned = (one.astype(jnp.float32) for one in products)
     if mean_follows:
         dense, pruned = _centred(gain, dense), _centred(gain, pruned)
-    tiny = jnp.finfo(jnp.float32).tiny
-    ratio = (gain.total(dense * pruned) + tiny) / (gain.total(jnp.square(pruned)) + tiny)
+    power = gain.total(jnp.square(pruned))
+    alive = power > 0  # twice, since the slope of a quotient by zero is not a number
+    ratio = jnp.where(alive, gain.total(dense * pruned) / jnp.where(alive, power, 1.0), 1.0)
     limit = bounds.variance_ratio**0.5
     return gain.leaf.pruned * jnp.clip(ratio, 1.0 / limit, limit)
 

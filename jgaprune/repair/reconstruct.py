@@ -52,7 +52,7 @@ def reconstruct(
     shown: Array | None = None,
     weights: bool = True,
     biases: bool = True,
-    gains: bool = False,
+    gains: bool = True,
     ridge: float = 0.01,
     steps: int = 32,
     bounds: Bounds = _USUAL_BOUNDS,
