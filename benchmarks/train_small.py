@@ -42,7 +42,7 @@ class Network(NamedTuple):
 
 NETWORKS = {
     "fashion_mlp": Network("fashion", 10, (784, 256, 256, 256, 10)),
-    "mnist_mlp": Network("mnist", 5, (784, 40, 20, 10)),
+    "mnist_mlp": Network("mnist", 7, (784, 40, 20, 10)),
     "paper_mnist": Network("mnist", 2),
     "paper_fashion": Network("fashion", 2),
 }
@@ -69,7 +69,7 @@ def main() -> None:
 def _trained(network: Network, data: Data, test: Data) -> tuple[dict[str, np.ndarray], float]:
     """Tensors as in a file, and the accuracy on test images."""
     if network.widths:
-        model = converters.untrained("mlp", widths=network.widths)
+        model = converters.untrained("mlp", widths=network.widths, bias=True)
         logits = _logits(model)
         params = _train_mlp(model, logits, data, network.epochs)
         return training.as_in_file(model, params), training.accuracy(logits, params, *test)
