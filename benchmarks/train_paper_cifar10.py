@@ -18,10 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from safetensors.numpy import save_file
+import training
 
 from jgaprune import converters
-from jgaprune.converters.leaves import from_leaf
 from jgaprune.model import Model
 from jgaprune.types import Array, Key, Params
 
@@ -38,12 +37,7 @@ def main() -> None:
     params = train(student, teacher, images, labels, options)
     reached = accuracy(student._replace(params=params), *test)
     if not options.smoke:
-        leaves = dict(student.spec.tensors)
-        tensors = {
-            leaves[name].name: np.ascontiguousarray(from_leaf(np.asarray(leaf), leaves[name]))
-            for name, leaf in params.items()
-        }
-        save_file(tensors, options.output)
+        training.save(options.output, training.as_in_file(student, params))
     seconds = time.perf_counter() - started
     print(f"{reached:.2%} of {len(test[1])} test images after {seconds:.0f} s")
 

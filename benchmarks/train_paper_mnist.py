@@ -11,14 +11,13 @@ with the names and layouts of PyTorch; some ten minutes on a CPU.
 
 import argparse
 import time
-from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from safetensors.numpy import save_file
+import training
 
 from jgaprune.types import Array, Key, Params
 
@@ -66,50 +65,20 @@ def _drop(key: Key | None, x: Array, share: float) -> Array:
     return jnp.where(jax.random.bernoulli(key, share, x.shape), 0.0, x / (1 - share))
 
 
-@partial(jax.jit, static_argnames="optimizer", donate_argnums=(1, 2))
-def train_step(
-    optimizer: optax.GradientTransformation,
-    params: Params,
-    moments: optax.OptState,
-    images: Array,
-    labels: Array,
-    dropout_key: Key,
-) -> tuple[Params, optax.OptState]:
-    """One step on the cross-entropy of one batch."""
-
-    def loss(params: Params) -> Array:
-        scores = logits(params, images, dropout_key)
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(scores, labels))
-
-    updates, moments = optimizer.update(jax.grad(loss)(params), moments, params)
-    return optax.apply_updates(params, updates), moments
-
-
 def train(images: np.ndarray, labels: np.ndarray, epochs: int, seed: int) -> Params:
     """AdamW with a cosine schedule from 1e-3 to 0."""
-    batches = len(images) // BATCH
-    schedule = optax.cosine_decay_schedule(1e-3, epochs * batches)
-    optimizer = optax.adamw(schedule, weight_decay=WEIGHT_DECAY)
+    schedule = optax.cosine_decay_schedule(1e-3, training.num_steps(images, BATCH, epochs))
     initial_key, dropout_key = jax.random.split(jax.random.key(seed))
-    params = initial(initial_key)
-    moments = optimizer.init(params)
-    shuffle = np.random.default_rng(seed)
-    order = np.concatenate([shuffle.permutation(len(images)) for _ in range(epochs)])
-    for step in range(epochs * batches):
-        chosen = order[step * BATCH : (step + 1) * BATCH]
-        step_key = jax.random.fold_in(dropout_key, step)
-        params, moments = train_step(
-            optimizer, params, moments, images[chosen], labels[chosen], step_key
-        )
-    return params
-
-
-def accuracy(params: Params, images: np.ndarray, labels: np.ndarray) -> float:
-    """Top-1 accuracy, in 0..1."""
-    predict = jax.jit(lambda params, images: jnp.argmax(logits(params, images), axis=-1))
-    steps = range(0, len(images), 500)
-    hits = [predict(params, images[i : i + 500]) == labels[i : i + 500] for i in steps]
-    return float(np.mean(np.concatenate(hits)))
+    return training.train(
+        logits,
+        initial(initial_key),
+        (images, labels),
+        optimizer=optax.adamw(schedule, weight_decay=WEIGHT_DECAY),
+        batch=BATCH,
+        epochs=epochs,
+        key=dropout_key,
+        seed=seed,
+    )
 
 
 def main() -> None:
@@ -126,7 +95,8 @@ def main() -> None:
     if options.smoke:
         noise = np.random.default_rng(0).integers(0, 256, (2 * BATCH, 28, 28), dtype=np.uint8)
         labels = np.arange(2 * BATCH) % 10
-        print(f"{accuracy(train(noise, labels, 1, 0), noise, labels):.2%} on noise")
+        reached = training.accuracy(logits, train(noise, labels, 1, 0), noise, labels)
+        print(f"{reached:.2%} on noise")
         return
     if options.train is None or options.test is None:
         parser.error("train and test are needed without --smoke")
@@ -134,8 +104,8 @@ def main() -> None:
     start = time.perf_counter()
     images, labels = data["images"][: options.limit], data["labels"][: options.limit]
     params = train(images, labels, options.epochs, options.seed)
-    reached = accuracy(params, test["images"], test["labels"])
-    save_file({name: np.asarray(leaf) for name, leaf in params.items()}, options.output)
+    reached = training.accuracy(logits, params, test["images"], test["labels"])
+    training.save(options.output, {name: np.asarray(leaf) for name, leaf in params.items()})
     seconds = time.perf_counter() - start
     print(f"{reached:.2%} of {len(test['labels'])} test images after {seconds:.0f} s")
 

@@ -1,0 +1,191 @@
+"""What `quality.py` measures of one network, sparsity, source of inputs and key.
+
+A run is a JSON object: `evolved` is the default call, `baselines` are the one-shot masks raw and
+repaired as its report has them, `distilled` is the best of them trained on like ours, and then
+there are the rivals. Every method gets the same inputs and key, and every search as many
+evaluations and steps of training as the default call took.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import jgaprune as jp
+from jgaprune.driver.finish import hold_out
+from jgaprune.driver.inputs import NUM_INPUTS, Inputs, make_inputs
+from jgaprune.driver.measure import EvaluationData, repaired
+from jgaprune.driver.train import distilled, train_masks
+from jgaprune.driver.wiring import Keys, make_repair, split_key
+from jgaprune.inputs import gaussian_noise
+from jgaprune.report import accuracy
+from jgaprune.types import Array, Masks, Scores
+
+Run = dict[str, Any]
+NOISE = "noise"
+STRAIGHT_THROUGH = "straight_through"
+PAPER = tuple(f"paper{number}" for number in range(1, 6))
+SEARCHES: dict[str, dict[str, Any]] = {
+    "random_search": {"evolver": "random_search"},
+    "hill_climbing": {"evolver": "level_switch", "population": 2},
+    "weights_untouched": {"repair": "batch_norm_delta"},
+    "unrepaired": {"repair": "none"},
+    **{name: {"evolver": name, "space": "scores", "repair": "none"} for name in PAPER},
+}
+RIVALS = (STRAIGHT_THROUGH, *SEARCHES)
+_FROM_WEIGHTS = {
+    "magnitude": jp.saliency.magnitude,
+    "uniform_magnitude": jp.saliency.uniform_magnitude,
+    "lamp": jp.saliency.lamp,
+    "erk": jp.saliency.erk,
+    "lookahead": jp.saliency.lookahead,
+}
+_FROM_MODEL = {
+    "synflow": lambda model, inputs, sparsity: jp.saliency.synflow(model, sparsity),
+    "wanda": jp.saliency.wanda,
+    "obs": jp.saliency.obs,
+    "exact_obs": jp.saliency.exact_obs,
+}
+ONE_SHOT = (*_FROM_WEIGHTS, *_FROM_MODEL)
+"""Published methods. The others among the baselines refit or train on the way."""
+_KEPT = ("winner", "candidates", "fitness", "trust", "evaluations", "settings", "seconds")
+
+
+class Task(NamedTuple):
+    """What all methods of a run have in common.
+
+    Attributes:
+      model: the dense network.
+      data: labelled, for the report only.
+      source: of the inputs; noise stands alone, other given inputs are supplemented.
+      given: unlabelled inputs `[N, ...]`; None to have them made from the model.
+      sparsity: fraction to remove.
+      key: of the inputs that are made, and of the search.
+    """
+
+    model: jp.Model
+    data: EvaluationData
+    source: str
+    given: Array | np.ndarray | None
+    sparsity: float
+    key: int
+
+    @property
+    def keys(self) -> Keys:
+        """Those that `prune` makes of the key."""
+        return split_key(self.key)
+
+
+def make_task(
+    model: jp.Model,
+    data: EvaluationData,
+    source: str,
+    unlabelled: Array | np.ndarray | None,
+    sparsity: float,
+    key: int,
+) -> Task:
+    """The task of a source by name: none, noise, or the given inputs."""
+    given = unlabelled if source == "unlabelled" else None
+    if source == NOISE:
+        given = gaussian_noise(model.spec, split_key(key).inputs, NUM_INPUTS)
+    return Task(model, data, source, given, sparsity, key)
+
+
+def measure_missing(
+    task: Task, run: Run, rivals: Sequence[str], *, evaluations: int | None, steps: int
+) -> Iterator[str]:
+    """Adds what a run lacks, and yields the name of every part that it has added.
+
+    Args:
+      task: of the run.
+      run: changed in place.
+      rivals: names out of `RIVALS`.
+      evaluations: of the default call; None for its own. Rivals get what it took.
+      steps: of the rival that is trained straight through.
+    """
+    if "evolved" not in run:
+        report = _search(task, {} if evaluations is None else {"evaluations": evaluations})
+        run["dense"] = report["accuracy"]["dense"]
+        run["baselines"] = report["baselines"]
+        run["evolved"] = _outcome(report)
+        yield "evolved"
+    settings = run["evolved"]["settings"]
+    inputs = None
+    if "distilled" not in run:
+        inputs = _inputs(task)
+        run["distilled"] = _distilled(task, inputs, run["baselines"], settings["train_steps"])
+        yield "distilled"
+    if STRAIGHT_THROUGH in rivals and STRAIGHT_THROUGH not in run:
+        run[STRAIGHT_THROUGH] = _straight_through(task, inputs or _inputs(task), steps)
+        yield STRAIGHT_THROUGH
+    for name in (one for one in rivals if one in SEARCHES and one not in run.get("rivals", {})):
+        equal = {
+            "evaluations": settings["evaluations"],
+            "train_steps": settings["train_steps"]["masks"],
+        }
+        report = _search(task, {**SEARCHES[name], **equal})
+        run.setdefault("rivals", {})[name] = _outcome(report)
+        yield name
+
+
+def _search(task: Task, choices: dict[str, Any]) -> dict[str, Any]:
+    return jp.prune(
+        task.model,
+        sparsity=task.sparsity,
+        inputs=task.given,
+        supplement=task.source != NOISE,
+        key=task.key,
+        evaluation_data=task.data,
+        **choices,
+    ).to_json()
+
+
+def _outcome(report: dict[str, Any]) -> dict[str, Any]:
+    return {"accuracy": report["accuracy"]["pruned"], **{name: report[name] for name in _KEPT}}
+
+
+def _inputs(task: Task) -> Inputs:
+    """Those of the default call."""
+    made = make_inputs(
+        task.model, task.given, "auto", task.keys.inputs, supplement=task.source != NOISE
+    )
+    return hold_out(made, task.keys.choice)
+
+
+def _distilled(
+    task: Task, inputs: Inputs, baselines: dict[str, Any], steps: dict[str, int]
+) -> dict[str, Any]:
+    """The best one-shot mask by fitness, refitted and then distilled like ours."""
+    model = task.model
+    measured = [name for name in ONE_SHOT if name in baselines]
+    best = min(measured, key=lambda name: baselines[name]["repaired"]["fitness"])
+    masks = _masks(task, _one_shot_scores(task, best, inputs))
+    weights = repaired(model, make_repair(model, inputs, "reconstruct"), masks)
+    if steps["weights"]:
+        weights = distilled(model, weights, masks, inputs, steps["weights"], task.keys.weights)
+    return {"of": best, "accuracy": accuracy(model, *weights, *task.data)}
+
+
+def _one_shot_scores(task: Task, name: str, inputs: Inputs) -> Scores:
+    if name in _FROM_WEIGHTS:
+        return _FROM_WEIGHTS[name](task.model.params, task.model.layout, task.sparsity)
+    return _FROM_MODEL[name](task.model, inputs.for_repair, task.sparsity)
+
+
+def _straight_through(task: Task, inputs: Inputs, steps: int) -> dict[str, Any]:
+    """Masks trained from LAMP, weights untouched, with both repairs."""
+    model, started = task.model, time.perf_counter()
+    lamp = {"lamp": _one_shot_scores(task, "lamp", inputs)}
+    scores = train_masks(model, task.sparsity, inputs.all, lamp, None, steps, task.keys.masks)
+    masks = _masks(task, scores)
+    seconds = time.perf_counter() - started
+    reached = {
+        name: accuracy(model, *repaired(model, make_repair(model, inputs, name), masks), *task.data)
+        for name in ("batch_norm_delta", "reconstruct")
+    }
+    return {"accuracy": reached, "steps": steps, "seconds": seconds}
+
+
+def _masks(task: Task, scores: Scores) -> Masks:
+    return jp.saliency.one_shot(scores, task.model.layout, task.sparsity)
