@@ -80,7 +80,8 @@ Examples:
     "--space",
     default="bases",
     show_default=True,
-    help=f"What evolution changes. One of {', '.join(driver.SPACES)}.",
+    help=f"What evolution changes. One of {', '.join(driver.SPACES)}, or several for one search "
+    "after another, coarse first, such as bases,weights; each gets an equal share of the budget.",
 )
 @click.option(
     "--evolver",

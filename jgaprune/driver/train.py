@@ -50,9 +50,9 @@ def choose_steps(
       repair: of the run.
       inputs: of the run.
     """
-    space, objective, evolver = choices.names()
+    _, objective, evolver = choices.names()
     label_free = objective not in (*LABELLED_OBJECTIVES, "custom")
-    fit = space == "bases" and label_free and isinstance(repair, str) and repair != "none"
+    fit = "bases" in choices.spaces and label_free and isinstance(repair, str) and repair != "none"
     usable = inputs.origin != "noise" and not evolver.startswith("paper")
     count = usual if asked is None else asked
     steps = Steps(count if fit and usable else 0, count if repair == "distil" else 0)

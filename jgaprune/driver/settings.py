@@ -1,0 +1,65 @@
+"""The settings of a run for its report: all that is needed to repeat it."""
+
+from typing import Any
+
+import jax
+
+from jgaprune.driver.budget import Budget
+from jgaprune.driver.inputs import Inputs
+from jgaprune.driver.plan import Choices
+from jgaprune.driver.stages import Stage
+from jgaprune.types import Key
+
+
+def describe_run(
+    choices: Choices,
+    inputs: Inputs,
+    first: Stage,
+    stages: list[dict[str, object]],
+    *,
+    sparsity: float,
+    repair: str | None,
+    preset: str,
+    train_steps: dict[str, int],
+    racing: dict[str, float] | None,
+    budget: Budget,
+    population: int | None,
+    key: Key,
+) -> dict[str, Any]:
+    """As JSON values.
+
+    Args:
+      choices: of the caller.
+      inputs: of the run.
+      first: the first stage.
+      stages: what each of them spent, and how it ended.
+      sparsity: fraction to remove.
+      repair: its name; None for none.
+      preset: its name.
+      train_steps: of masks and of weights.
+      racing: the screen's numbers; None where nothing raced.
+      budget: of all stages.
+      population: that the caller asked for.
+      key: of the run.
+    """
+    ready = first.ready
+    return {
+        "sparsity": sparsity,
+        "inputs": inputs.origin,
+        "num_inputs": len(inputs.all),
+        "num_held_out": len(inputs.held_out),
+        **dict(zip(choices._fields, choices.names(), strict=True)),
+        "stages": stages,
+        "repair": repair,
+        "preset": preset,
+        "train_steps": train_steps,
+        "racing": racing,
+        "seeds": ready.num_seeds,
+        **vars(budget),
+        "population": population,
+        "initial_population": first.plan.initial,
+        "key": jax.random.key_data(key).tolist(),
+        "key_impl": str(jax.random.key_impl(key)),
+        "strategy": str(ready.strategy),
+        "chunk": ready.strategy.chunk,
+    }
