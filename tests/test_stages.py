@@ -15,6 +15,7 @@ from jgaprune.driver.budget import Budget
 from jgaprune.masks import kept_for
 
 CALL = {"sparsity": SPARSITY, "inputs": INPUTS, "supplement": False, "population": 4}
+CALL["gradient_swaps"] = False  # so that a generation costs what its children do
 COARSE_TO_FINE = "levels,offsets,channels,weights"
 
 

@@ -1,19 +1,23 @@
 """What evolves: the spaces and the evolver, by name or as the caller built them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 
 from jgaprune.driver.budget import Budget
-from jgaprune.driver.choices import choose_evolver, choose_space, initial_population
+from jgaprune.driver.choices import choose_evolver, choose_space, initial_population, protected
 from jgaprune.engine import as_pytree
 from jgaprune.masks import count_kept, kept_for
 from jgaprune.model import Model
-from jgaprune.types import Evolver, MaskSpace, Objective, Scores
+from jgaprune.types import Evolver, Masks, MaskSpace, Objective, Scores
 
 Spaces = str | MaskSpace | Sequence[str | MaskSpace]
 """One space, or those of several stages: names separated by commas, or a sequence."""
+
+
+Swaps = Callable[[MaskSpace, Scores, Masks | None], MaskSpace]
+"""`space, its saliency, best masks so far -> space` whose mutations ask a gradient."""
 
 
 def listed(space: Spaces) -> tuple[str | MaskSpace, ...]:
@@ -73,6 +77,8 @@ def plan_search(
     stage: int = 0,
     scores: dict[str, Scores] | None = None,
     order: Scores | None = None,
+    masks: Masks | None = None,
+    swaps: Swaps | None = None,
 ) -> Plan:
     """Builds what evolves.
 
@@ -85,6 +91,8 @@ def plan_search(
       stage: whose space evolves.
       scores: saliencies by name, for spaces that are built on several.
       order: what the stage before says, for spaces that are built on one.
+      masks: the best of the stages before.
+      swaps: what lets mutations of "weights" ask for a gradient; None to let them not.
 
     Raises:
       ValueError: the space is for another model or sparsity, or the evolver refuses the space
@@ -92,6 +100,9 @@ def plan_search(
     """
     chosen = choices.spaces[stage]
     space = choose_space(chosen, model, sparsity, scores, order)
+    if swaps is not None and chosen == "weights":
+        saliency = protected(None, model, sparsity)[0] if order is None else order
+        space = swaps(space, saliency, masks)
     if not isinstance(chosen, str):
         _check_space(space, model, sparsity)
     _, objective_name, evolver_name = choices.names()

@@ -16,11 +16,11 @@ from jgaprune.driver.outcome import accuracy_of, make_report
 from jgaprune.driver.plan import Choices, Spaces, initial_of_stages, plan_search
 from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.progress import OnRecord, Progress, ignore
-from jgaprune.driver.racing import Racing, describe_racing, make_screen
+from jgaprune.driver.racing import Racing, make_screen
 from jgaprune.driver.settings import describe_run
 from jgaprune.driver.stages import Stage, Stages, run_stages
 from jgaprune.driver.stopwatch import Stopwatch
-from jgaprune.driver.train import choose_steps, train_masks
+from jgaprune.driver.train import choose_steps, choose_swaps, train_masks
 from jgaprune.driver.trust import examine, unseen_by
 from jgaprune.driver.wiring import (
     build_ready,
@@ -52,6 +52,7 @@ def prune(
     repair: bool | str | Repair = "auto",
     preset: str = "default",
     train_steps: int | None = None,
+    gradient_swaps: bool = True,
     racing: bool | Racing = False,
     seeds: bool = True,
     evaluations: int | None = None,
@@ -82,9 +83,8 @@ def prune(
       labels: `int [N]`, for the objectives "accuracy" and "cross_entropy" only: the paper's
         setting.
       space: "bases", "levels", "offsets" (one per layer), "blocks", "channels", "input_channels",
-        "weights", "scores", or a `MaskSpace`. Or several, coarse first, as a sequence or separated
-        by commas such as "bases,weights": one search after another, each of which starts from what
-        the one before found, on an equal share of the budget.
+        "weights", "scores", or a `MaskSpace`; or several, coarse first, such as "bases,weights":
+        searches on equal shares of the budget, each from what the one before found.
       objective: "output_distance", "total_variation", "logit_cosine", "logit_mse", "kl",
         "reverse_kl", "agreement", "feature_distance", "accuracy", "cross_entropy", a weighted sum
         such as "kl+0.1*feature_distance", or an `Objective`.
@@ -102,6 +102,8 @@ def prune(
       train_steps: of gradient training, of masks before the search in the space "bases" and of
         weights after it with the repair "distil"; 0 for none. By default 300 times the preset's
         effort, fewer where the budget is below the usual.
+      gradient_swaps: whether half of the mutations in the space "weights" swap what a gradient on
+        64 inputs says, which counts as three evaluations on so many; not where nothing is trained.
       racing: whether children are looked at on an eighth of the inputs, and only the best quarter
         of them evaluated in full; or a `Racing` with other shares. A look counts as that share
         of an evaluation. Not with an objective or a repair of your own, nor with "paper1" to
@@ -209,7 +211,9 @@ def prune(
     watch.lap("baselines")
 
     tell(Progress("compile"))
-    build_plan = partial(build_plan, initial=initial, scores=scores)
+    asked = gradient_swaps and train_steps != 0
+    swaps = choose_swaps(model, choices, repair, chosen, refits) if asked else None
+    build_plan = partial(build_plan, initial=initial, scores=scores, swaps=swaps)
     plan = build_plan()
     screen = make_screen(model, racing, plan, objective, chosen, labels, repair, varied)
     seeded = seeds and not choices.names()[-1].startswith("paper")
@@ -247,7 +251,8 @@ def prune(
         repair=repair_name(model, repair),
         preset=preset,
         train_steps=steps._asdict(),
-        racing=describe_racing(screen, len(chosen.all)),
+        gradient_swaps=swaps is not None,
+        screen=screen,
         budget=budget,
         population=population,
         key=keys.root,

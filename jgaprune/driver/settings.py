@@ -7,7 +7,9 @@ import jax
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.plan import Choices
+from jgaprune.driver.racing import describe_racing
 from jgaprune.driver.stages import Stage
+from jgaprune.engine import Screen
 from jgaprune.types import Key
 
 
@@ -21,7 +23,8 @@ def describe_run(
     repair: str | None,
     preset: str,
     train_steps: dict[str, int],
-    racing: dict[str, float] | None,
+    gradient_swaps: bool,
+    screen: Screen | None,
     budget: Budget,
     population: int | None,
     key: Key,
@@ -37,7 +40,8 @@ def describe_run(
       repair: its name; None for none.
       preset: its name.
       train_steps: of masks and of weights.
-      racing: the screen's numbers; None where nothing raced.
+      gradient_swaps: whether mutations asked for a gradient.
+      screen: of children; None where nothing raced.
       budget: of all stages.
       population: that the caller asked for.
       key: of the run.
@@ -53,7 +57,8 @@ def describe_run(
         "repair": repair,
         "preset": preset,
         "train_steps": train_steps,
-        "racing": racing,
+        "gradient_swaps": gradient_swaps,
+        "racing": describe_racing(screen, len(inputs.all)),
         "seeds": ready.num_seeds,
         **vars(budget),
         "population": population,

@@ -42,7 +42,7 @@ class Stages:
       choices: of the caller; their spaces are the stages.
       sparsity: fraction to remove.
       scores: saliencies by name.
-      build_plan: `stage=, order= -> plan`.
+      build_plan: `stage=, order=, masks= -> plan`.
       prepare: `plan, key=, survivors= -> ready`.
       budget: of the run.
       key: of the first stage's search.
@@ -71,7 +71,7 @@ class Stages:
         known = self.scores if "bases" in names[:index] else None
         saliencies = protected(known, self.model, self.sparsity)
         order = spaces.order_of(saliencies, self.model.layout, self.sparsity, masks)
-        plan = self.build_plan(stage=index, order=order)
+        plan = self.build_plan(stage=index, order=order, masks=masks)
         survivors = handed_over(done, last, plan)
         best = jax.tree.map(lambda leaf: leaf[0], survivors)
         warning = None
