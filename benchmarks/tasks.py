@@ -90,7 +90,7 @@ def ready_search(task: Task, racing: bool | jp.Racing) -> Ready:
     seeds = one_shot_masks(scores, model.layout, task.sparsity)
     return build_ready(
         task.plan,
-        task.judge.repaired,
+        objective=task.judge.repaired,
         seeds=seeds,
         fitness=dict.fromkeys(seeds),
         strategy="auto",

@@ -70,6 +70,8 @@ class MaskSpace(NamedTuple):
       mutate: `key, genome, strength -> genome`; strength `float32 []` in 0..1.
       cross: `key, genome, genome -> genome`, a child of two parents.
       strength: the smallest and the largest mutation strength that suit the space.
+      mutation_cost: evaluations that one mutation costs on average, 0 where it evaluates nothing.
+        A search counts it for every child, rounded up per generation; a number, never traced.
     """
 
     sample: Callable[[Key], Genome]
@@ -78,6 +80,7 @@ class MaskSpace(NamedTuple):
     mutate: Callable[[Key, Genome, Array], Genome]
     cross: Callable[[Key, Genome, Genome], Genome]
     strength: tuple[float, float] = (0.02, 0.5)
+    mutation_cost: float = 0.0
 
 
 class Score(NamedTuple):

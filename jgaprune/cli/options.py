@@ -93,7 +93,14 @@ def budget_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def effort_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds `--preset` and `--train-steps`."""
+    """Adds `--preset`, `--train-steps` and `--gradient-swaps`."""
+    command = click.option(
+        "--gradient-swaps/--no-gradient-swaps",
+        default=True,
+        show_default=True,
+        help="In the space weights, let half of the mutations swap what a gradient on 64 inputs "
+        "says; it counts as three evaluations on so many. Not with --train-steps 0.",
+    )(command)
     command = click.option(
         "--train-steps",
         type=click.IntRange(min=0),

@@ -80,7 +80,8 @@ Examples:
     "--space",
     default="bases",
     show_default=True,
-    help=f"What evolution changes. One of {', '.join(driver.SPACES)}.",
+    help=f"What evolution changes. One of {', '.join(driver.SPACES)}, or several for one search "
+    "after another, coarse first, such as bases,weights; each gets an equal share of the budget.",
 )
 @click.option(
     "--evolver",
@@ -147,6 +148,7 @@ def prune(
     seconds: float | None,
     preset: str,
     train_steps: int | None,
+    gradient_swaps: bool,
     racing: bool,
     chunk: Any,
     strategy: str,
@@ -192,6 +194,7 @@ def prune(
                 seconds=seconds,
                 preset=preset,
                 train_steps=train_steps,
+                gradient_swaps=gradient_swaps,
                 key=seed,
                 chunk=chunk,
                 strategy=strategy,

@@ -1,6 +1,7 @@
 """The one-shot methods: what a search is compared with, starts from, and builds its space on."""
 
 import math
+from collections.abc import Collection
 
 from jgaprune import saliency
 from jgaprune.masks import Layout
@@ -16,6 +17,15 @@ _BY_MAGNITUDE = {
 _FROM_INPUTS = {"wanda": saliency.wanda, "obs": saliency.obs}
 _AFFORDABLE = 2e11
 """Most numbers that `exact_obs` may touch: a minute or so on two CPU cores."""
+
+
+def scores_for(
+    spaces: Collection[object], model: Model, sparsity: float, inputs: Array, refits: Repair | None
+) -> dict[str, Scores]:
+    """All scores where one of the spaces is "bases", else those by magnitude."""
+    if "bases" in spaces:
+        return one_shot_scores(model, sparsity, inputs, refits)
+    return magnitude_scores(model.params, model.layout, sparsity)
 
 
 def one_shot_scores(

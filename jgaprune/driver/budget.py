@@ -23,6 +23,21 @@ class Budget:
             return Budget(evaluations=default)
         return self
 
+    def until(self, stage: int, num_stages: int) -> "Budget":
+        """What may be spent by the end of a stage, counted from 0: equal shares.
+
+        What one stage leaves over is for the next.
+
+        >>> Budget(evaluations=100, seconds=9.0).until(1, 3)
+        Budget(evaluations=66, generations=None, seconds=6.0)
+        """
+        done = stage + 1
+        return Budget(
+            self.evaluations and self.evaluations * done // num_stages,
+            self.generations and self.generations * done // num_stages,
+            self.seconds and self.seconds * done / num_stages,
+        )
+
     def faults(self) -> list[str]:
         """What is wrong with it, in words."""
         named = {

@@ -9,21 +9,19 @@ from jgaprune.driver.choices import (
     EVOLVERS,
     OBJECTIVES,
     REPAIRS,
-    SPACES,
     initial_population,
     unknown_name,
 )
+from jgaprune.driver.plan import listed
 from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.racing import Racing
+from jgaprune.driver.stage_faults import stage_faults
 from jgaprune.driver.weighted import objective_fault
 from jgaprune.engine import FORMS, Strategy
 from jgaprune.masks import kept_for
 from jgaprune.model import Model, label_faults, token_faults
 from jgaprune.report import LABELLED_OBJECTIVES
 from jgaprune.saliency import minimum_per_layer
-
-_NOT_REAL = {"levels": "whole numbers", "weights": "bits"}
-"""Spaces that evosax cannot search, and what their genomes are."""
 
 
 def check_call(
@@ -51,8 +49,9 @@ def check_call(
     Raises:
       ValueError: something in the call cannot work.
     """
+    stages = listed(space)  # type: ignore[arg-type]
     faults = [
-        unknown_name("space", space, SPACES),
+        *stage_faults(stages, evolver, budget),
         objective_fault(objective, OBJECTIVES),
         unknown_name("evolver", evolver, EVOLVERS),
         unknown_name("repair", repair, REPAIRS),
@@ -67,9 +66,8 @@ def check_call(
         *_evaluation_faults(evaluation_data, model),
         *budget.faults(),
         *_racing_faults(racing, objective, evolver, repair),
-        _population_fault(evolver, population, budget, model),
+        _population_fault(evolver, population, budget, model, max(1, len(stages))),
     ]
-    faults.append(_genome_fault(space, evolver))
     if chunk != "auto" and (not isinstance(chunk, int) or chunk < 1):
         faults.append(f"chunk must be 'auto' or a whole number from 1 up, got {chunk!r}")
     faults.append(_strategy_fault(strategy, chunk))
@@ -82,18 +80,6 @@ def _steps_fault(train_steps: object) -> str | None:
     if train_steps is None or (isinstance(train_steps, int) and train_steps >= 0):
         return None
     return f"train_steps must be a whole number from 0 up, got {train_steps!r}"
-
-
-def _genome_fault(space: object, evolver: object) -> str | None:
-    if not (isinstance(space, str) and isinstance(evolver, str)):
-        return None
-    if space not in _NOT_REAL or not evolver.startswith("evosax:"):
-        return None
-    return (
-        f"{evolver} searches real-valued genomes, those of the space {space} are "
-        f"{_NOT_REAL[space]}; use the space offsets or scores with it, or the evolver genetic "
-        "with this space"
-    )
 
 
 def _strategy_fault(strategy: object, chunk: object) -> str | None:
@@ -121,17 +107,19 @@ def _sparsity_fault(sparsity: float, model: Model) -> str | None:
 
 
 def _population_fault(
-    evolver: object, population: int | None, budget: Budget, model: Model
+    evolver: object, population: int | None, budget: Budget, model: Model, num_stages: int
 ) -> str | None:
     if population is None and not isinstance(evolver, str):
         return "an evolver of your own needs population=..., the size of generation 0"
     if population is not None and population < 2:
         return f"population must be at least 2, got {population}"
-    size = initial_population(evolver, population, budget.evaluations, model)  # type: ignore[arg-type]
-    if budget.evaluations is not None and 0 < budget.evaluations < size:
+    share = budget.until(0, num_stages).evaluations
+    size = initial_population(evolver, population, share, model)  # type: ignore[arg-type]
+    if budget.evaluations is not None and budget.evaluations > 0 and (share or 0) < size:
+        each = f" in each of {num_stages} stages" if num_stages > 1 else ""
         return (
-            f"{budget.evaluations} evaluations do not pay for generation 0 of {size} candidates; "
-            "raise evaluations or pass a smaller population"
+            f"{budget.evaluations} evaluations do not pay for generation 0 of {size} candidates"
+            f"{each}; raise evaluations or pass a smaller population"
         )
     return None
 

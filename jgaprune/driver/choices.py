@@ -46,27 +46,24 @@ _FEWEST_BY_DEFAULT = 8
 _GENERATIONS_BY_DEFAULT = 30
 
 
-def _on_magnitude(
-    build: Callable[[Scores, Layout, float], MaskSpace], model: Model, sparsity: float
-) -> MaskSpace:
-    layout = model.layout
-    basis = saliency.magnitude(model.params, layout, sparsity)
-    basis = saliency.protect(basis, layout, kept_for(sparsity, layout.num_weights))
-    return build(basis, layout, sparsity)
+_Build = Callable[[Scores, Layout, float], MaskSpace]
 
 
-def _bases(scores: dict[str, Scores], model: Model, sparsity: float) -> MaskSpace:
-    layout = model.layout
-    num_kept = kept_for(sparsity, layout.num_weights)
-    chosen = [scores[name] for name in _BASES if name in scores]
-    return spaces.bases(
-        [saliency.protect(one, layout, num_kept) for one in chosen], layout, sparsity
-    )
+def _on_magnitude(build: _Build, model: Model, sparsity: float) -> MaskSpace:
+    return build(protected(None, model, sparsity)[0], model.layout, sparsity)
 
 
 def _one_base(model: Model, sparsity: float) -> MaskSpace:
-    basis = saliency.magnitude(model.params, model.layout, sparsity)
-    return _bases({"magnitude": basis}, model, sparsity)
+    return spaces.bases(protected(None, model, sparsity), model.layout, sparsity)
+
+
+def protected(scores: dict[str, Scores] | None, model: Model, sparsity: float) -> list[Scores]:
+    """The bases among the scores, or magnitude alone; every layer's minimum always stays."""
+    layout = model.layout
+    num_kept = kept_for(sparsity, layout.num_weights)
+    chosen = [scores[name] for name in _BASES if name in scores] if scores else []
+    chosen = chosen or [saliency.magnitude(model.params, layout, sparsity)]
+    return [saliency.protect(one, layout, num_kept) for one in chosen]
 
 
 _BASES = (
@@ -80,13 +77,22 @@ _BASES = (
     "obs",
 )
 """Saliencies that order the weights of a layer in another way than the others."""
+_ON_ONE: dict[str, _Build] = {
+    "levels": spaces.levels,
+    "offsets": spaces.offsets,
+    "blocks": partial(spaces.offsets, detail="block"),
+    "channels": partial(spaces.offsets, detail="output_channel"),
+    "input_channels": partial(spaces.offsets, detail="input_channel"),
+    "weights": spaces.weights,
+}
+"""Spaces that are built on one saliency."""
 SPACES: dict[str, Callable[[Model, float], MaskSpace]] = {
     "bases": _one_base,
-    "levels": partial(_on_magnitude, spaces.levels),
-    "offsets": partial(_on_magnitude, spaces.offsets),
-    "weights": partial(_on_magnitude, spaces.weights),
+    **{name: partial(_on_magnitude, build) for name, build in _ON_ONE.items()},
     "scores": spaces.scores,
 }
+_NEAR = 0.05
+"""Share of the weights, around the threshold of what came before, that half of the swaps touch."""
 
 
 def choose_space(
@@ -94,11 +100,25 @@ def choose_space(
     model: Model,
     sparsity: float,
     scores: dict[str, Scores] | None = None,
+    order: Scores | None = None,
 ) -> MaskSpace:
-    """A space by name, on the magnitude of the model's weights or on all scores there are."""
-    if space == "bases" and scores:
-        return _bases(scores, model, sparsity)
-    return SPACES[space](model, sparsity) if isinstance(space, str) else space
+    """A space by name.
+
+    Args:
+      space: its name, or the space.
+      model: the dense network, whose weights' magnitude it is built on otherwise.
+      sparsity: fraction to remove.
+      scores: all that there are, for "bases".
+      order: what the stage before says, for spaces that are built on one saliency.
+    """
+    if not isinstance(space, str):
+        return space
+    if space == "bases":
+        return spaces.bases(protected(scores, model, sparsity), model.layout, sparsity)
+    if order is None or space not in _ON_ONE:
+        return SPACES[space](model, sparsity)
+    build = partial(spaces.weights, near=_NEAR) if space == "weights" else _ON_ONE[space]
+    return build(order, model.layout, sparsity)
 
 
 def choose_objective(

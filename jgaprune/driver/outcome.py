@@ -57,9 +57,9 @@ def _beside(dense: float | None, pruned: float | None) -> dict[str, float] | Non
     return None if dense is None or pruned is None else {"dense": dense, "pruned": pruned}
 
 
-def accuracy_of(judge: Judge, space: MaskSpace) -> Callable[[Genome], float | None]:
+def accuracy_of(judge: Judge) -> Callable[[MaskSpace, Genome], float | None]:
     """What a search asks for the accuracy of a genome."""
-    return lambda genome: judge.accuracy(decoded(space, genome))
+    return lambda space, genome: judge.accuracy(decoded(space, genome))
 
 
 def _disappointments(best: float, baselines: dict[str, Baseline]) -> tuple[str, ...]:

@@ -1,22 +1,49 @@
-"""What evolves: the space and the evolver, by name or as the caller built them."""
+"""What evolves: the spaces and the evolver, by name or as the caller built them."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 
-from jgaprune.driver.choices import choose_evolver, choose_space
+from jgaprune.driver.budget import Budget
+from jgaprune.driver.choices import choose_evolver, choose_space, initial_population, protected
 from jgaprune.engine import as_pytree
 from jgaprune.masks import count_kept, kept_for
 from jgaprune.model import Model
-from jgaprune.types import Evolver, MaskSpace, Objective, Scores
+from jgaprune.types import Evolver, Masks, MaskSpace, Objective, Scores
+
+Spaces = str | MaskSpace | Sequence[str | MaskSpace]
+"""One space, or those of several stages: names separated by commas, or a sequence."""
+
+
+Swaps = Callable[[MaskSpace, Scores, Masks | None], MaskSpace]
+"""`space, its saliency, best masks so far -> space` whose mutations ask a gradient."""
+
+
+def listed(space: Spaces) -> tuple[str | MaskSpace, ...]:
+    """The spaces of the stages, coarse first.
+
+    >>> listed("levels, weights")
+    ('levels', 'weights')
+    """
+    if isinstance(space, str):
+        return tuple(name.strip() for name in space.split(","))
+    if isinstance(space, MaskSpace):  # a tuple, too
+        return (space,)
+    return tuple(space) if isinstance(space, Sequence) else (space,)  # type: ignore[arg-type]
 
 
 class Choices(NamedTuple):
     """What the caller chose, by name or as an object."""
 
-    space: str | MaskSpace
+    space: Spaces
     objective: str | Objective
     evolver: str | Evolver
+
+    @property
+    def spaces(self) -> tuple[str | MaskSpace, ...]:
+        """Of the stages."""
+        return listed(self.space)
 
     def as_pytrees(self) -> "Choices":
         """The same, where plain functions may enter compiled programs."""
@@ -24,7 +51,7 @@ class Choices(NamedTuple):
 
     def names(self) -> tuple[str, str, str]:
         """Names for the settings; "custom" for objects."""
-        return tuple(choice if isinstance(choice, str) else "custom" for choice in self)  # type: ignore[return-value]
+        return ",".join(map(name_of, self.spaces)), name_of(self.objective), name_of(self.evolver)
 
 
 class Plan(NamedTuple):
@@ -35,6 +62,11 @@ class Plan(NamedTuple):
     initial: int
 
 
+def name_of(choice: object) -> str:
+    """Name of a choice for the settings; "custom" for an object."""
+    return choice if isinstance(choice, str) else "custom"
+
+
 def plan_search(
     model: Model,
     choices: Choices,
@@ -42,7 +74,11 @@ def plan_search(
     sparsity: float,
     population: int | None,
     initial: int,
+    stage: int = 0,
     scores: dict[str, Scores] | None = None,
+    order: Scores | None = None,
+    masks: Masks | None = None,
+    swaps: Swaps | None = None,
 ) -> Plan:
     """Builds what evolves.
 
@@ -52,19 +88,35 @@ def plan_search(
       sparsity: fraction to remove.
       population: that the caller asked for.
       initial: size of generation 0.
+      stage: whose space evolves.
       scores: saliencies by name, for spaces that are built on several.
+      order: what the stage before says, for spaces that are built on one.
+      masks: the best of the stages before.
+      swaps: what lets mutations of "weights" ask for a gradient; None to let them not.
 
     Raises:
       ValueError: the space is for another model or sparsity, or the evolver refuses the space
         or the population.
     """
-    space = choose_space(choices.space, model, sparsity, scores)
-    if not isinstance(choices.space, str):
+    chosen = choices.spaces[stage]
+    space = choose_space(chosen, model, sparsity, scores, order)
+    if swaps is not None and chosen == "weights":
+        saliency = protected(None, model, sparsity)[0] if order is None else order
+        space = swaps(space, saliency, masks)
+    if not isinstance(chosen, str):
         _check_space(space, model, sparsity)
     _, objective_name, evolver_name = choices.names()
     size = population if evolver_name.startswith("paper") else initial
     evolver = choose_evolver(choices.evolver, space, objective_name, size, model)
     return Plan(space, evolver, initial)
+
+
+def initial_of_stages(
+    model: Model, choices: Choices, population: int | None, budget: Budget
+) -> int:
+    """The size of generation 0 in every stage, by the budget of one."""
+    share = budget.until(0, len(choices.spaces))
+    return initial_population(choices.evolver, population, share.evaluations, model)
 
 
 def _check_space(space: MaskSpace, model: Model, sparsity: float) -> None:

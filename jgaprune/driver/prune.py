@@ -5,21 +5,22 @@ from functools import partial
 import jax
 import numpy as np
 
-from jgaprune.driver.baselines import magnitude_scores, one_shot_masks, one_shot_scores
+from jgaprune.driver.baselines import one_shot_masks, scores_for
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.check import check_call
-from jgaprune.driver.choices import REFITTING, initial_population
+from jgaprune.driver.choices import REFITTING
 from jgaprune.driver.finish import best_seed, finish, hold_out
 from jgaprune.driver.inputs import make_inputs
-from jgaprune.driver.loop import run_search
 from jgaprune.driver.measure import EvaluationData, decoded, measure_baselines
 from jgaprune.driver.outcome import accuracy_of, make_report
-from jgaprune.driver.plan import Choices, plan_search
+from jgaprune.driver.plan import Choices, Spaces, initial_of_stages, plan_search
 from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.progress import OnRecord, Progress, ignore
-from jgaprune.driver.racing import Racing, describe_racing, make_screen
+from jgaprune.driver.racing import Racing, make_screen
+from jgaprune.driver.settings import describe_run
+from jgaprune.driver.stages import Stage, Stages, run_stages
 from jgaprune.driver.stopwatch import Stopwatch
-from jgaprune.driver.train import choose_steps, train_masks
+from jgaprune.driver.train import choose_steps, choose_swaps, train_masks
 from jgaprune.driver.trust import examine, unseen_by
 from jgaprune.driver.wiring import (
     build_ready,
@@ -34,7 +35,7 @@ from jgaprune.engine import Strategy
 from jgaprune.inputs import vary
 from jgaprune.model import Model
 from jgaprune.report import Report
-from jgaprune.types import Array, Evolver, Key, MaskSpace, Objective, Repair
+from jgaprune.types import Array, Evolver, Key, Objective, Repair
 
 
 def prune(
@@ -45,12 +46,13 @@ def prune(
     supplement: bool = True,
     num_inputs: int | None = None,
     labels: Array | np.ndarray | None = None,
-    space: str | MaskSpace = "bases",
+    space: Spaces = "bases",
     objective: str | Objective = "output_distance",
     evolver: str | Evolver = "genetic",
     repair: bool | str | Repair = "auto",
     preset: str = "default",
     train_steps: int | None = None,
+    gradient_swaps: bool = True,
     racing: bool | Racing = False,
     seeds: bool = True,
     evaluations: int | None = None,
@@ -80,7 +82,9 @@ def prune(
         as make 512 of both, at least 256.
       labels: `int [N]`, for the objectives "accuracy" and "cross_entropy" only: the paper's
         setting.
-      space: "bases", "levels", "offsets", "weights", "scores", or a `MaskSpace`.
+      space: "bases", "levels", "offsets" (one per layer), "blocks", "channels", "input_channels",
+        "weights", "scores", or a `MaskSpace`; or several, coarse first, such as "bases,weights":
+        searches on equal shares of the budget, each from what the one before found.
       objective: "output_distance", "total_variation", "logit_cosine", "logit_mse", "kl",
         "reverse_kl", "agreement", "feature_distance", "accuracy", "cross_entropy", a weighted sum
         such as "kl+0.1*feature_distance", or an `Objective`.
@@ -98,6 +102,8 @@ def prune(
       train_steps: of gradient training, of masks before the search in the space "bases" and of
         weights after it with the repair "distil"; 0 for none. By default 300 times the preset's
         effort, fewer where the budget is below the usual.
+      gradient_swaps: whether half of the mutations in the space "weights" swap what a gradient on
+        64 inputs says, which counts as three evaluations on so many; not where nothing is trained.
       racing: whether children are looked at on an eighth of the inputs, and only the best quarter
         of them evaluated in full; or a `Racing` with other shares. A look counts as that share
         of an evaluation. Not with an objective or a repair of your own, nor with "paper1" to
@@ -157,7 +163,9 @@ def prune(
     choices = Choices(space, objective, evolver).as_pytrees()
     keys = split_key(key)
     build_plan = partial(plan_search, model, choices, sparsity=sparsity, population=population)
-    build_plan(initial=initial_population(evolver, population, evaluations, model))  # its errors
+    initial = initial_of_stages(model, choices, population, budget)
+    for stage in range(len(choices.spaces)):  # their errors
+        build_plan(initial=initial, stage=stage)
 
     tell(Progress("inputs"))
     supplement = supplement and labels is None
@@ -179,12 +187,9 @@ def prune(
 
     tell(Progress("baselines"))
     budget = PRESETS[preset].budget(budget, refitting)
-    initial = initial_population(evolver, population, budget.evaluations, model)
+    initial = initial_of_stages(model, choices, population, budget)
     refits = used_repair if refitting else None
-    if space == "bases":
-        scores = one_shot_scores(model, sparsity, chosen.for_repair, refits)
-    else:
-        scores = magnitude_scores(model.params, model.layout, sparsity)
+    scores = scores_for(choices.spaces, model, sparsity, chosen.for_repair, refits)
     watch.lap("one_shot")
 
     tell(Progress("training"))
@@ -206,54 +211,53 @@ def prune(
     watch.lap("baselines")
 
     tell(Progress("compile"))
-    plan = build_plan(initial=initial, scores=scores)
+    asked = gradient_swaps and train_steps != 0
+    swaps = choose_swaps(model, choices, repair, chosen, refits) if asked else None
+    build_plan = partial(build_plan, initial=initial, scores=scores, swaps=swaps)
+    plan = build_plan()
     screen = make_screen(model, racing, plan, objective, chosen, labels, repair, varied)
     seeded = seeds and not choices.names()[-1].startswith("paper")
-    ready = build_ready(
-        plan,
-        judge.repaired,
+    each = judge.seconds_per_evaluation(one_shot["lamp"])
+    prepare = partial(
+        build_ready,
+        objective=judge.repaired,
         seeds=one_shot if seeded else {},
         fitness={name: one.repaired.fitness for name, one in baselines.items()},
         strategy=strategy,
         chunk=chunk,
-        expected_seconds=budget.expected_seconds(
-            plan.initial, judge.seconds_per_evaluation(one_shot["lamp"])
-        ),
-        key=keys.search,
+        expected_seconds=budget.expected_seconds(initial, each) / len(choices.spaces),
         screen=screen,
     )
+    stages = Stages(
+        model, choices, sparsity, scores, build_plan, prepare, budget, keys.search, watch
+    )
+    first = Stage(plan, prepare(plan, key=keys.search))
     watch.lap("compile")
-
-    done = run_search(ready.search, keys.search, budget, accuracy_of(judge, plan.space), tell)
-    watch.lap("search")
+    done, notes, lost = run_stages(stages, first, accuracy_of(judge), tell)
 
     tell(Progress("finish"))
-    found = {"evolved": decoded(plan.space, done.genome)}
+    found = {"evolved": decoded(done.space, done.genome)}
     if refitting and isinstance(objective, str) and seeded:
         found |= best_seed(one_shot, baselines)
     weight_steps = 0 if done.interrupted else steps.weights
     result = finish(judge, objective, found, chosen, weight_steps, keys.weights)
     watch.lap("finish")
-    settings = {
-        "sparsity": sparsity,
-        "inputs": chosen.origin,
-        "num_inputs": len(chosen.all),
-        "num_held_out": len(chosen.held_out),
-        **dict(zip(choices._fields, choices.names(), strict=True)),
-        "repair": repair_name(model, repair),
-        "preset": preset,
-        "train_steps": steps._asdict(),
-        "racing": describe_racing(screen, len(chosen.all)),
-        "seeds": ready.num_seeds,
-        **vars(budget),
-        "population": population,
-        "initial_population": plan.initial,
-        "key": jax.random.key_data(keys.root).tolist(),
-        "key_impl": str(jax.random.key_impl(keys.root)),
-        "strategy": str(ready.strategy),
-        "chunk": ready.strategy.chunk,
-    }
-    warnings = chosen.warnings + untrained + ready.warnings
+    settings = describe_run(
+        choices,
+        chosen,
+        first,
+        notes,
+        sparsity=sparsity,
+        repair=repair_name(model, repair),
+        preset=preset,
+        train_steps=steps._asdict(),
+        gradient_swaps=swaps is not None,
+        screen=screen,
+        budget=budget,
+        population=population,
+        key=keys.root,
+    )
     unseen = unseen_by(model, objective, chosen, repair, used_repair, keys.unseen, fresh=trust)
-    look = examine(judge, plan.space, unseen, one_shot, baselines, keys.around if trust else None)
+    look = examine(judge, done.space, unseen, one_shot, baselines, keys.around if trust else None)
+    warnings = chosen.warnings + untrained + lost
     return make_report(judge, sparsity, result, done, baselines, settings, warnings, watch, look)

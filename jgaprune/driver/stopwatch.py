@@ -11,9 +11,10 @@ class Stopwatch:
         self.seconds: dict[str, float] = {}
 
     def lap(self, phase: str) -> None:
-        """Ends a phase."""
+        """Ends a phase; one that comes again adds up."""
         now = time.perf_counter()
-        self.seconds[phase], self.last = now - self.last, now
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self.last
+        self.last = now
 
     def total(self) -> float:
         """Since the start."""

@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from jgaprune.driver.inputs import Inputs
-from jgaprune.driver.plan import Choices
+from jgaprune.driver.plan import Choices, Swaps
 from jgaprune.inputs import vary
 from jgaprune.masks import apply_masks
 from jgaprune.model import Model
 from jgaprune.repair import batch_norm_delta
 from jgaprune.report import LABELLED_OBJECTIVES
 from jgaprune.saliency import one_shot
-from jgaprune.training import Training, distil, imitation, straight_through
-from jgaprune.types import Array, Buffers, Key, Masks, Params, Repair, Scores
+from jgaprune.training import Training, distil, gradient_swaps, imitation, straight_through
+from jgaprune.types import Array, Buffers, Key, Masks, MaskSpace, Params, Repair, Scores
 
 _SCORE_RATE_ALONE = 0.05
 """Learning rate of scores where the weights stay: then only the masks can make up for a loss."""
@@ -50,17 +50,58 @@ def choose_steps(
       repair: of the run.
       inputs: of the run.
     """
-    space, objective, evolver = choices.names()
-    label_free = objective not in (*LABELLED_OBJECTIVES, "custom")
-    fit = space == "bases" and label_free and isinstance(repair, str) and repair != "none"
-    usable = inputs.origin != "noise" and not evolver.startswith("paper")
+    fit = "bases" in choices.spaces and _can_imitate(choices, repair, inputs)
     count = usual if asked is None else asked
-    steps = Steps(count if fit and usable else 0, count if repair == "distil" else 0)
+    steps = Steps(count if fit else 0, count if repair == "distil" else 0)
     if not any(steps) or has_gradient(model, inputs.all):
         return steps, ()
     return Steps(0, 0), (
         f"JAX cannot differentiate {model.spec.name}: nothing was trained by gradient.",
     )
+
+
+def _can_imitate(choices: Choices, repair: str | Repair, inputs: Inputs) -> bool:
+    """Whether the loss of training is about what the run minimises."""
+    _, objective, evolver = choices.names()
+    label_free = objective not in (*LABELLED_OBJECTIVES, "custom")
+    repaired = isinstance(repair, str) and repair != "none"
+    return label_free and repaired and inputs.origin != "noise" and not evolver.startswith("paper")
+
+
+def choose_swaps(
+    model: Model, choices: Choices, repair: str | Repair, inputs: Inputs, refits: Repair | None
+) -> Swaps | None:
+    """What makes mutations ask for a gradient in the space "weights"; None where it is of no use.
+
+    Args:
+      model: the dense network.
+      choices: of the caller; their evolver must mutate.
+      repair: of the run.
+      inputs: of the run.
+      refits: the run's repair if it refits weights.
+    """
+    mutates = choices.evolver in ("genetic", "level_switch")
+    fit = "weights" in choices.spaces and mutates and _can_imitate(choices, repair, inputs)
+    return (
+        partial(_with_swaps, model, inputs, refits)
+        if fit and has_gradient(model, inputs.all)
+        else None
+    )
+
+
+def _with_swaps(
+    model: Model,
+    inputs: Inputs,
+    refits: Repair | None,
+    space: MaskSpace,
+    saliency: Scores,
+    masks: Masks | None,
+) -> MaskSpace:
+    """Gradients at the weights as refitted to the best masks so far, if they are refitted."""
+    known = refits is not None and masks is not None
+    params = _refitted(model, refits, masks) if known else model.params
+    loss, layout = imitation(model), model.layout
+    return gradient_swaps(space, loss, params, saliency, layout, inputs.all, vary=vary)
 
 
 def train_masks(

@@ -62,8 +62,9 @@ def choose_repair(repair: str | Repair, choices: Choices, origin: str) -> str | 
     """
     if repair != "auto":
         return repair
-    space, objective, evolver = choices.names()
-    refits = space == "bases" and origin != "noise" and objective not in LABELLED_OBJECTIVES
+    _, objective, evolver = choices.names()
+    unlabelled = origin != "noise" and objective not in LABELLED_OBJECTIVES
+    refits = "bases" in choices.spaces and unlabelled
     return "distil" if refits and not evolver.startswith("paper") else "batch_norm_delta"
 
 
@@ -123,8 +124,8 @@ def make_judge(
 
 def build_ready(
     plan: Plan,
-    objective: Objective,
     *,
+    objective: Objective,
     seeds: dict[str, Masks],
     fitness: dict[str, float | None],
     strategy: str | Strategy,
@@ -132,6 +133,7 @@ def build_ready(
     expected_seconds: float,
     key: Key,
     screen: Screen | None = None,
+    survivors: Genomes | None = None,
 ) -> Ready:
     """Wires a plan, an objective and seeds into a compiled search.
 
@@ -145,9 +147,12 @@ def build_ready(
       expected_seconds: of the search, candidate by candidate.
       key: of the kind that the search will be started with.
       screen: how children are looked at before they are evaluated; None to evaluate them all.
+      survivors: of the stage before, for the first places of generation 0.
     """
     space, evolver, initial = plan
-    genomes, warnings = _encode(space, seeds, fitness, initial)
+    taken = 0 if survivors is None else jax.tree.leaves(survivors)[0].shape[0]
+    genomes, warnings = _encode(space, seeds, fitness, initial - taken)
+    genomes = _joined(survivors, genomes)
     strategy = choose_strategy(strategy, chunk, space, objective, key, initial, expected_seconds)
     search = build_search(
         space,
@@ -166,14 +171,14 @@ def _encode(
     space: MaskSpace, seeds: dict[str, Masks], fitness: dict[str, float | None], places: int
 ) -> tuple[Genomes | None, tuple[str, ...]]:
     """The seeds as genomes, the best of them where not all fit, and what was lost on the way."""
-    if not seeds:
+    if not seeds or not places:
         return None, ()
     if space.encode is None:
         return None, ("The space cannot express masks: generation 0 has no one-shot masks.",)
     best = sorted(seeds, key=lambda name: _worst_if_unknown(fitness[name]))[:places]
     names = [name for name in seeds if name in best]
     genomes = {name: space.encode(seeds[name]) for name in names}
-    altered = [name for name in names if not _same(space.decode(genomes[name]), seeds[name])]
+    altered = [name for name in names if not same_masks(space.decode(genomes[name]), seeds[name])]
     warnings = (
         (
             f"The space has no genome for the masks of {', '.join(altered)}: generation 0 holds "
@@ -185,9 +190,16 @@ def _encode(
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *genomes.values()), warnings
 
 
+def _joined(first: Genomes | None, second: Genomes | None) -> Genomes | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), first, second)
+
+
 def _worst_if_unknown(fitness: float | None) -> float:
     return math.inf if fitness is None or math.isnan(fitness) else fitness
 
 
-def _same(first: Masks, second: Masks) -> bool:
+def same_masks(first: Masks, second: Masks) -> bool:
+    """Whether they keep the same weights."""
     return all(bool(jnp.array_equal(first[name], second[name])) for name in second)

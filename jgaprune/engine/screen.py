@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from jgaprune.types import Array, Fitness, Objective
 
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
+"""Of a cost that is a fraction, so that it is not rounded up for nothing."""
 
 
 @jax.tree_util.register_dataclass
@@ -38,7 +39,7 @@ class Screen:
         """
         if population <= self.survivors:
             return population
-        return self.survivors + math.ceil(population * self.cost - _ROUNDING)
+        return self.survivors + math.ceil(population * self.cost - ROUNDING)
 
     def faults(self) -> list[str]:
         """What is wrong with it, in words."""

@@ -6,7 +6,9 @@ and evolver are arguments of the compiled program, so their arrays are never con
 searches that differ in arrays alone share it. The number of generations is an argument too.
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ from jax.tree_util import Partial
 
 from jgaprune.engine.evaluate import evaluate, race
 from jgaprune.engine.record import better, no_records, record_of
-from jgaprune.engine.screen import Screen
+from jgaprune.engine.screen import ROUNDING, Screen
 from jgaprune.engine.seeds import check_seeds
 from jgaprune.engine.state import Best, Record, SearchState
 from jgaprune.engine.strategy import SEQUENTIAL, Strategy
@@ -55,6 +57,15 @@ class _Parts(NamedTuple):
     objective: Objective
     evolver: Evolver
     screen: Screen | None
+    mutation: "_Mutation"
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class _Mutation:
+    """What one costs, in evaluations: a number that programs know, and no input of theirs."""
+
+    cost: float
 
 
 def build_search(
@@ -89,7 +100,9 @@ def build_search(
         raise ValueError("; ".join(faults) + ".")
     if seeds is not None:
         check_seeds(as_pytree(space), seeds, population)
-    parts = as_pytree(_Parts(space, objective, evolver._replace(restage=None), screen))
+    mutation = _Mutation(float(space.mutation_cost))
+    unstaged = evolver._replace(restage=None)
+    parts = as_pytree(_Parts(space, objective, unstaged, screen, mutation))
     start = partial(_init, parts, seeds, population=population, strategy=strategy)
     if evolver.restage is not None:
         return _staged(parts, start, strategy, evolver.restage)
@@ -164,13 +177,14 @@ def _staged(
 
 def _children(parts: _Parts, state: SearchState) -> int:
     genomes, _ = jax.eval_shape(parts.evolver.ask, state.key, state.evolver)
-    return _cost(parts.screen, genomes)
+    return _cost(parts, genomes)
 
 
-def _cost(screen: Screen | None, genomes: Genomes) -> int:
-    """Evaluations that a generation counts."""
+def _cost(parts: _Parts, genomes: Genomes) -> int:
+    """Evaluations that a generation counts: its children's, and what making them cost."""
     population = int(jax.tree.leaves(genomes)[0].shape[0])
-    return population if screen is None else screen.evaluations(population)
+    making = math.ceil(population * parts.mutation.cost - ROUNDING)
+    return making + (population if parts.screen is None else parts.screen.evaluations(population))
 
 
 @partial(jax.jit, static_argnames=("population", "strategy"))
@@ -222,6 +236,6 @@ def _generation(
     evolver = parts.evolver.tell(tell_key, genomes, fitness, evolver)
     failures = state.failures + jnp.sum(jnp.isnan(scores.fitness), dtype=jnp.int32)
     best = better(state.best, genomes, fitness)
-    evaluations = state.evaluations + _cost(parts.screen, genomes)
+    evaluations = state.evaluations + _cost(parts, genomes)
     state = SearchState(key, evolver, best, evaluations, failures)
     return state, record_of(state, genomes, fitness)

@@ -6,10 +6,10 @@ one genome; batching happens in `engine`. A new space is a file here with a buil
 and one row in the tests' table.
 """
 
-from jgaprune.spaces.bases import bases
+from jgaprune.spaces.bases import bases, order_of
 from jgaprune.spaces.levels import levels
 from jgaprune.spaces.offsets import offsets
 from jgaprune.spaces.scores import scores
 from jgaprune.spaces.weights import weights
 
-__all__ = ["bases", "levels", "offsets", "scores", "weights"]
+__all__ = ["bases", "levels", "offsets", "order_of", "scores", "weights"]

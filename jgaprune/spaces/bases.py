@@ -8,6 +8,7 @@ them, trained ones too, can be seeds of one search, and layers of one be crossed
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -59,8 +60,7 @@ def bases(saliencies: Sequence[Scores], layout: Layout, sparsity: float) -> Mask
     if not saliencies:
         raise ValueError("the space 'bases' needs at least one saliency, got none.")
     plan = _Plan(layout, kept_for(sparsity, layout.num_weights), len(saliencies))
-    common = [_in_common_unit(plan, scores) for scores in saliencies]
-    stacked = {name: jnp.stack([one[name] for one in common]) for name in layout.names}
+    stacked, _ = _stacked(plan, saliencies)
     return MaskSpace(
         sample=Partial(_sample, plan),
         decode=Partial(_decode, plan, stacked),
@@ -71,7 +71,44 @@ def bases(saliencies: Sequence[Scores], layout: Layout, sparsity: float) -> Mask
     )
 
 
-def _in_common_unit(plan: _Plan, scores: Scores) -> Scores:
+def order_of(saliencies: Sequence[Scores], layout: Layout, sparsity: float, masks: Masks) -> Scores:
+    """One saliency that says the same as masks, as far as several together can.
+
+    In each layer it is the one that keeps most of what the masks keep, scaled such that one
+    threshold for all layers keeps as many of its weights. Where masks are those of a genome of
+    `bases`, they are its one-shot masks. What a finer space is built on.
+
+    Args:
+      saliencies: as in `bases`.
+      layout: the flat order of the prunable weights.
+      sparsity: fraction to remove, in (0, 1).
+      masks: within its budget.
+
+    Returns:
+      Non-negative scores, infinite where the chosen ones are, with a threshold of 1.
+    """
+    plan = _Plan(layout, kept_for(sparsity, layout.num_weights), len(saliencies))
+    stacked, slope = _stacked(plan, saliencies)
+    return _followed(plan, stacked, slope, masks)
+
+
+@partial(jax.jit, static_argnames=("plan",))
+def _followed(plan: _Plan, stacked: Scores, slope: Array, masks: Masks) -> Scores:
+    scores = {}
+    for name in plan.layout.names:
+        offset, pick = _encode_layer(stacked[name], masks[name])
+        scores[name] = jnp.exp(slope * (stacked[name][pick.astype(jnp.int32)] + offset))
+    return scores
+
+
+def _stacked(plan: _Plan, saliencies: Sequence[Scores]) -> tuple[Scores, Array]:
+    """All of them in a common unit, `[B, ...]` per leaf, and that unit in log scores on average."""
+    common, slopes = zip(*(_in_common_unit(plan, one) for one in saliencies), strict=True)
+    stacked = {name: jnp.stack([one[name] for one in common]) for name in plan.layout.names}
+    return stacked, jnp.mean(jnp.stack(slopes))
+
+
+def _in_common_unit(plan: _Plan, scores: Scores) -> tuple[Scores, Array]:
     """Log scores whose one-shot threshold is 0, in units of the log of the number kept."""
     logs = {name: log_scores(scores[name]) for name in plan.layout.names}
     flat = join(logs, plan.layout)
@@ -80,7 +117,7 @@ def _in_common_unit(plan: _Plan, scores: Scores) -> Scores:
     least = max(1, int((1 - _NEAR) * plan.num_kept))
     slope = (_threshold(flat, least) - _threshold(flat, most)) / jnp.log(most / least)
     slope = jnp.where(jnp.isfinite(slope) & (slope > 0), slope, 1.0)
-    return {name: (one - middle) / slope for name, one in logs.items()}
+    return {name: (one - middle) / slope for name, one in logs.items()}, slope
 
 
 def _threshold(flat: Array, num_kept: int) -> Array:

@@ -1,9 +1,10 @@
-"""Gradient descent on label-free losses: mask scores, and the weights that are kept."""
+"""Gradients of label-free losses: mask scores and kept weights trained, swaps proposed."""
 
 from jgaprune.training.descent import Loss, Training, Vary
 from jgaprune.training.distil import distil
 from jgaprune.training.imitation import imitation
 from jgaprune.training.straight_through import Trained, straight_through
+from jgaprune.training.swaps import gradient_swaps
 
 __all__ = [
     "Loss",
@@ -11,6 +12,7 @@ __all__ = [
     "Training",
     "Vary",
     "distil",
+    "gradient_swaps",
     "imitation",
     "straight_through",
 ]

@@ -1,0 +1,70 @@
+"""The settings of a run for its report: all that is needed to repeat it."""
+
+from typing import Any
+
+import jax
+
+from jgaprune.driver.budget import Budget
+from jgaprune.driver.inputs import Inputs
+from jgaprune.driver.plan import Choices
+from jgaprune.driver.racing import describe_racing
+from jgaprune.driver.stages import Stage
+from jgaprune.engine import Screen
+from jgaprune.types import Key
+
+
+def describe_run(
+    choices: Choices,
+    inputs: Inputs,
+    first: Stage,
+    stages: list[dict[str, object]],
+    *,
+    sparsity: float,
+    repair: str | None,
+    preset: str,
+    train_steps: dict[str, int],
+    gradient_swaps: bool,
+    screen: Screen | None,
+    budget: Budget,
+    population: int | None,
+    key: Key,
+) -> dict[str, Any]:
+    """As JSON values.
+
+    Args:
+      choices: of the caller.
+      inputs: of the run.
+      first: the first stage.
+      stages: what each of them spent, and how it ended.
+      sparsity: fraction to remove.
+      repair: its name; None for none.
+      preset: its name.
+      train_steps: of masks and of weights.
+      gradient_swaps: whether mutations asked for a gradient.
+      screen: of children; None where nothing raced.
+      budget: of all stages.
+      population: that the caller asked for.
+      key: of the run.
+    """
+    ready = first.ready
+    return {
+        "sparsity": sparsity,
+        "inputs": inputs.origin,
+        "num_inputs": len(inputs.all),
+        "num_held_out": len(inputs.held_out),
+        **dict(zip(choices._fields, choices.names(), strict=True)),
+        "stages": stages,
+        "repair": repair,
+        "preset": preset,
+        "train_steps": train_steps,
+        "gradient_swaps": gradient_swaps,
+        "racing": describe_racing(screen, len(inputs.all)),
+        "seeds": ready.num_seeds,
+        **vars(budget),
+        "population": population,
+        "initial_population": first.plan.initial,
+        "key": jax.random.key_data(key).tolist(),
+        "key_impl": str(jax.random.key_impl(key)),
+        "strategy": str(ready.strategy),
+        "chunk": ready.strategy.chunk,
+    }
