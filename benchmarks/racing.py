@@ -24,7 +24,7 @@ import numpy as np
 from documents import RESULTS, document, write
 from scipy.stats import spearmanr
 from subjects import parser
-from tasks import Task, choose_subject, make_task, ready_search, screen_of
+from tasks import Task, choose_subject, make_task, ready_search, screens_of
 
 import jgaprune as jp
 from jgaprune import demo
@@ -83,7 +83,9 @@ def main() -> None:
 
 def _cell(task: Task, space: str, arguments) -> dict[str, Any]:
     plain, raced = ready_search(task, False), ready_search(task, DEFAULT)
-    objectives = {share: screen_of(task, jp.Racing(share)).objective for share in arguments.looks}
+    objectives = {
+        share: screens_of(task, jp.Racing(share))[0].objective for share in arguments.looks
+    }
     watch = _Watch(task.plan, plain.strategy, {1.0: task.judge.repaired, **objectives}, [])
     runs = [
         {
@@ -213,7 +215,7 @@ def _quality(task: Task, runs: list[dict[str, Any]]) -> dict[str, Any]:
         }
         for side in ("without", "with")
     }
-    racing = describe_racing(screen_of(task, DEFAULT), len(task.subject.inputs.all))
+    racing = describe_racing(screens_of(task, DEFAULT), len(task.subject.inputs.all))
     return {"racing": racing, **quartiles, "runs_lower_with": sum(lower), "runs": runs}
 
 

@@ -147,7 +147,7 @@ def prune(
     seconds: float | None,
     preset: str,
     train_steps: int | None,
-    racing: bool,
+    racing: driver.Looks,
     chunk: Any,
     strategy: str,
     trust: bool,

@@ -17,7 +17,7 @@ from jgaprune.driver.outcome import accuracy_of, make_report
 from jgaprune.driver.plan import Choices, plan_search
 from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.progress import OnRecord, Progress, ignore
-from jgaprune.driver.racing import Racing, describe_racing, make_screen
+from jgaprune.driver.racing import Looks, describe_racing, make_screens
 from jgaprune.driver.stopwatch import Stopwatch
 from jgaprune.driver.train import choose_steps, train_masks
 from jgaprune.driver.trust import examine, unseen_by
@@ -51,7 +51,7 @@ def prune(
     repair: bool | str | Repair = "auto",
     preset: str = "default",
     train_steps: int | None = None,
-    racing: bool | Racing = False,
+    racing: Looks = False,
     seeds: bool = True,
     evaluations: int | None = None,
     generations: int | None = None,
@@ -99,9 +99,10 @@ def prune(
         weights after it with the repair "distil"; 0 for none. By default 300 times the preset's
         effort, fewer where the budget is below the usual.
       racing: whether children are looked at on an eighth of the inputs, and only the best quarter
-        of them evaluated in full; or a `Racing` with other shares. A look counts as that share
-        of an evaluation. Not with an objective or a repair of your own, nor with "paper1" to
-        "paper5".
+        of them evaluated in full; or a `Racing` with other shares; or several of them, looks one
+        after another, on growing shares of the inputs and with falling shares of the children.
+        A look counts as its share of an evaluation. Not with an objective or a repair of your
+        own, nor with "paper1" to "paper5".
       seeds: whether the one-shot masks are put into generation 0, so that the result is never
         worse than the best of them where the space can express them; "paper1" to "paper5" are
         never seeded.
@@ -207,7 +208,7 @@ def prune(
 
     tell(Progress("compile"))
     plan = build_plan(initial=initial, scores=scores)
-    screen = make_screen(model, racing, plan, objective, chosen, labels, repair, varied)
+    screens = make_screens(model, racing, plan, objective, chosen, labels, repair, varied)
     seeded = seeds and not choices.names()[-1].startswith("paper")
     ready = build_ready(
         plan,
@@ -220,7 +221,7 @@ def prune(
             plan.initial, judge.seconds_per_evaluation(one_shot["lamp"])
         ),
         key=keys.search,
-        screen=screen,
+        screens=screens,
     )
     watch.lap("compile")
 
@@ -243,7 +244,7 @@ def prune(
         "repair": repair_name(model, repair),
         "preset": preset,
         "train_steps": steps._asdict(),
-        "racing": describe_racing(screen, len(chosen.all)),
+        "racing": describe_racing(screens, len(chosen.all)),
         "seeds": ready.num_seeds,
         **vars(budget),
         "population": population,

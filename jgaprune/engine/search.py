@@ -6,7 +6,7 @@ and evolver are arguments of the compiled program, so their arrays are never con
 searches that differ in arrays alone share it. The number of generations is an argument too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from jax.tree_util import Partial
 
 from jgaprune.engine.evaluate import evaluate, race
 from jgaprune.engine.record import better, no_records, record_of
-from jgaprune.engine.screen import Screen
+from jgaprune.engine.screen import Screen, Screens, as_screens, evaluations
 from jgaprune.engine.seeds import check_seeds
 from jgaprune.engine.state import Best, Record, SearchState
 from jgaprune.engine.strategy import SEQUENTIAL, Strategy
@@ -54,7 +54,7 @@ class _Parts(NamedTuple):
     space: MaskSpace
     objective: Objective
     evolver: Evolver
-    screen: Screen | None
+    screens: Screens
 
 
 def build_search(
@@ -65,7 +65,7 @@ def build_search(
     population: int,
     seeds: Genomes | None = None,
     strategy: Strategy = SEQUENTIAL,
-    screen: Screen | None = None,
+    screen: Screen | Sequence[Screen] | None = None,
 ) -> Search:
     """Bundles a space, an objective and an evolver into a search.
 
@@ -77,19 +77,19 @@ def build_search(
       seeds: genomes with a leading axis, placed first in generation 0; at most `population`.
       strategy: how a population is evaluated; `tune` finds the fastest.
       screen: how children are looked at before the best of them are evaluated in full; the
-        others count as the worst. None to evaluate them all, as generation 0 always is.
+        others count as the worst. Several are looks one after another, each more expensive and
+        with fewer survivors. None to evaluate them all, as generation 0 always is.
 
     Raises:
-      ValueError: population below 1, an impossible screen, more seeds than places, or seeds that
+      ValueError: population below 1, impossible screens, more seeds than places, or seeds that
         are no genomes of the space.
     """
     if population < 1:
         raise ValueError(f"population must be at least 1, got {population}.")
-    if screen is not None and (faults := screen.faults()):
-        raise ValueError("; ".join(faults) + ".")
+    screens = as_screens(screen)
     if seeds is not None:
         check_seeds(as_pytree(space), seeds, population)
-    parts = as_pytree(_Parts(space, objective, evolver._replace(restage=None), screen))
+    parts = as_pytree(_Parts(space, objective, evolver._replace(restage=None), screens))
     start = partial(_init, parts, seeds, population=population, strategy=strategy)
     if evolver.restage is not None:
         return _staged(parts, start, strategy, evolver.restage)
@@ -164,13 +164,12 @@ def _staged(
 
 def _children(parts: _Parts, state: SearchState) -> int:
     genomes, _ = jax.eval_shape(parts.evolver.ask, state.key, state.evolver)
-    return _cost(parts.screen, genomes)
+    return _cost(parts.screens, genomes)
 
 
-def _cost(screen: Screen | None, genomes: Genomes) -> int:
+def _cost(screens: Screens, genomes: Genomes) -> int:
     """Evaluations that a generation counts."""
-    population = int(jax.tree.leaves(genomes)[0].shape[0])
-    return population if screen is None else screen.evaluations(population)
+    return evaluations(screens, int(jax.tree.leaves(genomes)[0].shape[0]))
 
 
 @partial(jax.jit, static_argnames=("population", "strategy"))
@@ -218,10 +217,11 @@ def _generation(
 ) -> tuple[SearchState, Record]:
     key, ask_key, score_key, tell_key = jax.random.split(state.key, 4)
     genomes, evolver = parts.evolver.ask(ask_key, state.evolver)
-    fitness, scores = race(parts.space, parts.objective, parts.screen, score_key, genomes, strategy)
+    task = parts.space, parts.objective, parts.screens
+    fitness, scores = race(*task, score_key, genomes, strategy)
     evolver = parts.evolver.tell(tell_key, genomes, fitness, evolver)
     failures = state.failures + jnp.sum(jnp.isnan(scores.fitness), dtype=jnp.int32)
     best = better(state.best, genomes, fitness)
-    evaluations = state.evaluations + _cost(parts.screen, genomes)
-    state = SearchState(key, evolver, best, evaluations, failures)
+    spent = state.evaluations + _cost(parts.screens, genomes)
+    state = SearchState(key, evolver, best, spent, failures)
     return state, record_of(state, genomes, fitness)
