@@ -29,8 +29,8 @@ from tasks import Task, choose_subject, make_task, ready_search, screens_of
 import jgaprune as jp
 from jgaprune import demo
 from jgaprune.bench.timing import Runner, in_turns
-from jgaprune.driver.budget import DEFAULT_EVALUATIONS
 from jgaprune.driver.plan import Plan
+from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.racing import describe_racing
 from jgaprune.driver.wiring import Ready
 from jgaprune.engine import Strategy, evaluate
@@ -229,7 +229,7 @@ def _arguments():
     arguments.add_argument("--survivors", type=float, nargs="+", default=SURVIVORS)
     arguments.add_argument("--sparsity", type=float, default=demo.SPARSITY)
     arguments.add_argument("--spaces", nargs="+", default=("offsets", "weights"))
-    arguments.add_argument("--evaluations", type=int, default=DEFAULT_EVALUATIONS)
+    arguments.add_argument("--evaluations", type=int, default=PRESETS["default"].evaluations)
     arguments.add_argument("--population", type=int, default=16)
     arguments.add_argument("--keys", type=int, nargs="+", default=(0, 1, 2), help="of searches")
     arguments.add_argument("--rounds", type=int, default=5, help="of the timings")
