@@ -6,6 +6,7 @@ step, so that a run that is stopped leaves the cells it has done.
 
 import argparse
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ SPARSITY = 0.5
 _DPI = 150
 _SIDE_BY_SIDE = {"cpu": 4}
 _SIDE_BY_SIDE_ELSEWHERE = 16
+_NUMBERS = re.compile(r"\[\s+-?\d[^\[\]{}\"]*\]")
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -67,10 +69,11 @@ def document(docstring: str | None, **contents: Any) -> dict[str, Any]:
 
 
 def write(path: Path, contents: dict[str, Any]) -> None:
-    """Writes a JSON document in one step."""
+    """Writes a JSON document in one step, lists of numbers on one line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(contents, indent=1) + "\n")
+    text = _NUMBERS.sub(lambda found: " ".join(found[0].split()), json.dumps(contents, indent=1))
+    partial.write_text(text + "\n")
     partial.replace(path)
 
 

@@ -24,13 +24,13 @@ import numpy as np
 from documents import RESULTS, document, write
 from scipy.stats import spearmanr
 from subjects import parser
-from tasks import Task, choose_subject, make_task, ready_search, screen_of
+from tasks import Task, choose_subject, make_task, ready_search, screens_of
 
 import jgaprune as jp
 from jgaprune import demo
 from jgaprune.bench.timing import Runner, in_turns
-from jgaprune.driver.budget import DEFAULT_EVALUATIONS
 from jgaprune.driver.plan import Plan
+from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.racing import describe_racing
 from jgaprune.driver.wiring import Ready
 from jgaprune.engine import Strategy, evaluate
@@ -83,7 +83,9 @@ def main() -> None:
 
 def _cell(task: Task, space: str, arguments) -> dict[str, Any]:
     plain, raced = ready_search(task, False), ready_search(task, DEFAULT)
-    objectives = {share: screen_of(task, jp.Racing(share)).objective for share in arguments.looks}
+    objectives = {
+        share: screens_of(task, jp.Racing(share))[0].objective for share in arguments.looks
+    }
     watch = _Watch(task.plan, plain.strategy, {1.0: task.judge.repaired, **objectives}, [])
     runs = [
         {
@@ -213,7 +215,7 @@ def _quality(task: Task, runs: list[dict[str, Any]]) -> dict[str, Any]:
         }
         for side in ("without", "with")
     }
-    racing = describe_racing(screen_of(task, DEFAULT), len(task.subject.inputs.all))
+    racing = describe_racing(screens_of(task, DEFAULT), len(task.subject.inputs.all))
     return {"racing": racing, **quartiles, "runs_lower_with": sum(lower), "runs": runs}
 
 
@@ -227,7 +229,7 @@ def _arguments():
     arguments.add_argument("--survivors", type=float, nargs="+", default=SURVIVORS)
     arguments.add_argument("--sparsity", type=float, default=demo.SPARSITY)
     arguments.add_argument("--spaces", nargs="+", default=("offsets", "weights"))
-    arguments.add_argument("--evaluations", type=int, default=DEFAULT_EVALUATIONS)
+    arguments.add_argument("--evaluations", type=int, default=PRESETS["default"].evaluations)
     arguments.add_argument("--population", type=int, default=16)
     arguments.add_argument("--keys", type=int, nargs="+", default=(0, 1, 2), help="of searches")
     arguments.add_argument("--rounds", type=int, default=5, help="of the timings")

@@ -16,7 +16,7 @@ from jgaprune.driver.baselines import magnitude_scores, one_shot_masks
 from jgaprune.driver.inputs import Inputs, make_inputs
 from jgaprune.driver.measure import EvaluationData, Judge
 from jgaprune.driver.plan import Choices, Plan, plan_search
-from jgaprune.driver.racing import make_screen
+from jgaprune.driver.racing import Looks, make_screens
 from jgaprune.driver.wiring import (
     Ready,
     build_ready,
@@ -77,13 +77,13 @@ def make_task(on: Subject, space: str, arguments: argparse.Namespace) -> Task:
     return Task(on, sparsity, plan, judge)
 
 
-def screen_of(task: Task, racing: bool | jp.Racing) -> jp.Screen | None:
-    """The screen of the search, as `prune` makes it."""
+def screens_of(task: Task, racing: Looks) -> tuple[jp.Screen, ...]:
+    """The screens of the search, as `prune` makes them."""
     on = task.subject
-    return make_screen(on.model, racing, task.plan, OBJECTIVE, on.inputs, None, REPAIR)
+    return make_screens(on.model, racing, task.plan, OBJECTIVE, on.inputs, None, REPAIR)
 
 
-def ready_search(task: Task, racing: bool | jp.Racing) -> Ready:
+def ready_search(task: Task, racing: Looks) -> Ready:
     """The search that `prune` would run, compiled."""
     model = task.subject.model
     scores = magnitude_scores(model.params, model.layout, task.sparsity)
@@ -97,5 +97,5 @@ def ready_search(task: Task, racing: bool | jp.Racing) -> Ready:
         chunk="auto",
         expected_seconds=0.0,
         key=jax.random.key(0),
-        screen=screen_of(task, racing),
+        screens=screens_of(task, racing),
     )

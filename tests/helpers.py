@@ -75,6 +75,7 @@ OTHER_SALIENCIES: dict[str, Callable] = {
     "gradual": lambda sparsity: saliency.gradual(MODEL, RECONSTRUCT, sparsity, rounds=4),
     "lookahead": lambda sparsity: saliency.lookahead(MODEL.params, LAYOUT, sparsity),
     "obs": lambda sparsity: saliency.obs(MODEL, INPUTS, sparsity),
+    "row_magnitude": lambda sparsity: saliency.row_magnitude(MODEL.params, LAYOUT, sparsity),
     "synflow": lambda sparsity: saliency.synflow(MODEL, sparsity, rounds=10),
     "wanda": lambda sparsity: saliency.wanda(MODEL, INPUTS, sparsity),
 }

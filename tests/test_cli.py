@@ -12,12 +12,15 @@ import time
 import zipfile
 from dataclasses import replace
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import jgaprune as jp
 from jgaprune import converters, driver
 from jgaprune.cli import main
+from jgaprune.cli.options import evaluation_options
 from jgaprune.cli.progress import shown_progress
 from jgaprune.converters.formats import read, write_npz, write_safetensors
 from jgaprune.demo import WEIGHTS as DIGITS
@@ -187,6 +190,39 @@ def test_racing_is_asked_for_by_an_option(files, tmp_path):
     result = run(*arguments, "--evolver", "paper2", "--out", tmp_path / "b")
     assert result.exit_code == 2
     assert "paper2 evaluates every child" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ((), False),
+        (("--racing",), True),
+        (("--racing", "--chunk", "2"), True),
+        (("--racing", "1/16:1/2,0.25:1/4"), (jp.Racing(1 / 16, 1 / 2), jp.Racing(1 / 4, 1 / 4))),
+    ],
+)
+def test_looks_are_read_from_the_option(option, expected):
+    @click.command()
+    @evaluation_options
+    def command(racing, chunk, strategy):
+        click.echo(repr(racing))
+
+    result = CliRunner().invoke(command, option)
+    assert result.output.strip() == repr(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1/4", "1/16:1/2,1/4:1/4"),
+        ("1/0:1", "1/16:1/2,1/4:1/4"),
+        ("1/4:1/2,1/8:1/4", "must grow"),
+    ],
+)
+def test_looks_that_make_no_sense_are_explained(text, message):
+    result = run("prune", "--weights", "w", "--sparsity", "0.5", "--out", "o", "--racing", text)
+    assert result.exit_code == 2
+    assert message in result.stderr
 
 
 @pytest.mark.slow

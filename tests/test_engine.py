@@ -19,9 +19,9 @@ from jax.tree_util import Partial
 
 import jgaprune as jp
 from jgaprune import objectives, saliency, spaces
-from jgaprune.engine import SEQUENTIAL, Screen, Strategy
+from jgaprune.engine import SEQUENTIAL, Strategy
 from jgaprune.engine import search as engine_search
-from jgaprune.engine.evaluate import evaluate, race
+from jgaprune.engine.evaluate import evaluate
 from jgaprune.types import Score
 
 SPACE = SPACES["offsets"].space
@@ -239,56 +239,3 @@ def test_inputs_of_another_size_give_another_fitness(key):
     masks = SPACE.decode(SPACE.sample(key))
     other = objectives.logit_mse(MODEL, inputs=inputs_for(MODEL, 8, seed=3))
     assert float(other(key, masks).fitness) != float(OBJECTIVE(key, masks).fitness)
-
-
-def screened(survivors, cost=0.25, population=6, **changes):
-    small = objectives.logit_mse(MODEL, inputs=INPUTS[:4])
-    return jp.build_search(
-        SPACE,
-        OBJECTIVE,
-        jp.evolvers.genetic(SPACE, population=population),
-        population=population,
-        screen=Screen(small, survivors=survivors, cost=cost),
-        **changes,
-    )
-
-
-def test_a_screen_that_everyone_passes_changes_nothing(key):
-    plain, search = genetic_search(), screened(6)
-    first, second = plain.run(plain.init(key)[0], 3), search.run(search.init(key)[0], 3)
-    assert trees_equal(first, second)
-
-
-def test_only_the_promising_are_evaluated_in_full(key):
-    genomes = jax.vmap(SPACE.sample)(jax.random.split(key, 8))
-    screen = Screen(objectives.logit_mse(MODEL, inputs=INPUTS[:4]), survivors=3, cost=0.5)
-    fitness, _ = race(SPACE, OBJECTIVE, screen, key, genomes, SEQUENTIAL)
-    looks, _ = evaluate(SPACE, screen.objective, key, genomes, SEQUENTIAL)
-    expected, _ = evaluate(SPACE, OBJECTIVE, key, genomes, SEQUENTIAL)
-    chosen = np.argsort(looks)[:3]
-    assert set(np.flatnonzero(np.isfinite(fitness))) == set(chosen.tolist())
-    np.testing.assert_allclose(fitness[chosen], expected[chosen], rtol=1e-5)
-
-
-def test_looks_are_paid_for_and_the_best_is_true(key):
-    search = screened(2, cost=0.25)
-    state, first = search.init(key)
-    assert search.children(state) == 2 + 2
-    state, records = search.run(state, 3)
-    assert records.evaluations.tolist() == [10, 14, 18]
-    best = [float(first.best), *records.best.tolist()]
-    assert best == sorted(best, reverse=True)
-    again = jax.jit(OBJECTIVE)(key, SPACE.decode(state.best.genome))
-    assert float(again.fitness) == pytest.approx(best[-1], rel=1e-4)
-
-
-@pytest.mark.parametrize(("survivors", "cost"), [(0, 0.5), (2, 0.0), (2, 1.5)])
-def test_impossible_screens_are_explained(survivors, cost):
-    evolver = jp.evolvers.genetic(SPACE, population=4)
-    screen = jp.Screen(OBJECTIVE, survivors=survivors, cost=cost)
-    with pytest.raises(ValueError, match="at least 1 survivor|cost of a look"):
-        jp.build_search(SPACE, OBJECTIVE, evolver, population=4, screen=screen)
-
-
-def test_the_cost_of_looks_is_not_rounded_up_for_rounding():
-    assert jp.Screen(OBJECTIVE, survivors=1, cost=0.07).evaluations(100) == 8

@@ -1,5 +1,7 @@
 """Racing in `prune`: what a look sees, what it costs, what comes out, and when it is refused."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ import jgaprune as jp
 from jgaprune.bench.work import count_flops
 from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.plan import Choices, Plan, plan_search
-from jgaprune.driver.racing import look, make_screen
+from jgaprune.driver.racing import look, make_screens, nested
 from jgaprune.driver.wiring import make_repair
 
 SPACE = SPACES["offsets"].space
@@ -31,7 +33,9 @@ def plan(population=8, evolver="genetic") -> Plan:
 
 
 def screen(objective="output_distance", labels=None, repair="batch_norm_delta", fraction=1 / 4):
-    return make_screen(MODEL, jp.Racing(fraction), plan(), objective, BOTH, labels, repair)
+    racing = jp.Racing(fraction)
+    (only,) = make_screens(MODEL, racing, plan(), objective, BOTH, labels, repair)
+    return only
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +138,7 @@ def test_the_cost_of_a_look_is_its_share_of_the_arithmetic(key, repair):
 
 def test_survivors_are_a_share_of_the_children_and_not_of_generation_0():
     evolver = jp.evolvers.genetic(SPACE, population=4)
-    made = make_screen(
+    (made,) = make_screens(
         MODEL,
         True,
         plan(population=8, evolver=evolver),
@@ -144,6 +148,57 @@ def test_survivors_are_a_share_of_the_children_and_not_of_generation_0():
         "batch_norm_delta",
     )
     assert made.survivors == 1
+
+
+STAGES = (jp.Racing(1 / 8, 1 / 2), jp.Racing(1 / 4, 1 / 4))
+
+
+@pytest.mark.parametrize("racing", [jp.Racing(), [jp.Racing()]])
+def test_one_look_is_the_same_however_it_is_asked_for(report, racing):
+    again = race(racing=racing)
+    assert trees_equal(again.masks, report.masks)
+    assert again.history == report.history
+    assert again.settings["racing"] == report.settings["racing"]
+
+
+def test_several_looks_are_paid_for_out_of_the_budget():
+    report = race(racing=STAGES)
+    assert report.settings["racing"] == [
+        {"look_inputs": 2, "survivors": 4, "cost": 1 / 8},
+        {"look_inputs": 4, "survivors": 2, "cost": 1 / 4},
+    ]
+    each = 2 + 8 // 8 + 4 // 4
+    assert np.diff(report.history.evaluations).tolist() == [each] * report.generations
+    assert report.evaluations <= 40
+    assert report.history.best == sorted(report.history.best, reverse=True)
+
+
+@pytest.mark.parametrize("fractions", [(1 / 16, 1 / 4), (0.1, 0.15, 0.4), (1 / 3, 1 / 2)])
+@pytest.mark.parametrize(("num_made", "num_given"), [(64, 0), (0, 64), (40, 24), (63, 1), (1, 1)])
+def test_the_inputs_of_a_look_are_among_those_of_the_next(num_made, num_given, fractions):
+    inputs = Inputs(jnp.arange(num_made + num_given), num_made, "both")
+    sights = nested(inputs, fractions)
+    for (seen, indices), fraction in zip(sights, fractions, strict=True):
+        assert np.array_equal(seen.all, indices) and (np.diff(indices) > 0).all()
+        assert seen.num_for_repair == np.sum(indices < num_made)
+        wanted = [max(1, fraction * count) if count else 0 for count in (num_made, num_given)]
+        assert abs(len(indices) - sum(wanted)) <= 2
+    for (_, fewer), (_, more) in itertools.pairwise(sights):
+        assert set(fewer.tolist()) <= set(more.tolist())
+    alone = look(inputs, fractions[-1])[1]
+    assert np.array_equal(sights[-1][1], alone)
+
+
+def test_looks_that_few_inputs_or_children_make_equal_are_one():
+    def screens(racing, children=8):
+        return make_screens(
+            MODEL, racing, plan(children), "output_distance", BOTH, None, "batch_norm_delta"
+        )
+
+    by_inputs = screens((jp.Racing(1 / 28, 1 / 2), jp.Racing(1 / 27, 1 / 4)))
+    assert [(one.survivors, round(28 * one.cost)) for one in by_inputs] == [(2, 2)]
+    by_children = screens((jp.Racing(1 / 8, 1 / 2), jp.Racing(1 / 4, 1 / 4)), children=2)
+    assert [(one.survivors, round(28 * one.cost)) for one in by_children] == [(1, 4)]
 
 
 def test_evosax_races_too():
@@ -165,6 +220,12 @@ OWN_REPAIR = jp.repair.batch_norm_delta(MODEL, INPUTS)
         ({"racing": 0.5}, r"racing must be .*got 0\.5"),
         ({"racing": jp.Racing(look_fraction=8)}, r"look_fraction must be in \(0, 1\), got 8"),
         ({"racing": jp.Racing(survivor_fraction=0)}, "survivor_fraction must be"),
+        ({"racing": ()}, r"racing must be .*got \(\)"),
+        ({"racing": (jp.Racing(), 0.5)}, r"racing must be .*0\.5"),
+        (
+            {"racing": (jp.Racing(1 / 4, 1 / 8), jp.Racing(1 / 4, 1 / 8), jp.Racing(2, 1 / 16))},
+            r"must be in \(0, 1\), got 2; look_fraction must grow.*survivor_fraction.* must fall",
+        ),
         (
             {"objective": OWN_OBJECTIVE, "evolver": "paper3", "sparsity": 2},
             r"(?s)fraction.*objective of your own.*paper3",

@@ -51,6 +51,37 @@ def test_uniform_magnitude_prunes_every_layer_alike():
         assert abs(1 - np.mean(mask) - 0.6) <= 1.5 / mask.size
 
 
+@pytest.mark.parametrize("sparsity", [0.3, 0.6, 0.9])
+def test_row_magnitude_prunes_every_row_alike_by_magnitude(sparsity):
+    masks = saliency.one_shot(
+        saliency.row_magnitude(MODEL.params, LAYOUT, sparsity), LAYOUT, sparsity
+    )
+    for name, mask in masks.items():
+        sizes = np.abs(np.asarray(MODEL.params[name])).reshape(-1, mask.shape[-1])
+        kept = np.asarray(mask).reshape(sizes.shape)
+        counts = kept.sum(0)
+        assert np.ptp(counts) <= 1
+        assert abs(1 - kept.mean() - sparsity) <= 1.5 / kept.size
+        for row, stays in zip(sizes.T, kept.T, strict=True):
+            assert row[stays].min(initial=np.inf) >= row[~stays].max(initial=0.0)
+        ordered = -np.sort(-sizes, axis=0)
+        given, refused = (ordered[counts.min(), counts == counts.min() + rest] for rest in (1, 0))
+        if len(given) and len(refused):  # the rest goes where the next weight is largest
+            assert given.min() >= refused.max()
+
+
+def test_row_magnitude_is_wanda_where_all_inputs_are_alike():
+    model = _two_layer_model()
+    masks = [
+        saliency.one_shot(scores, model.layout, 3 / 7)
+        for scores in (
+            saliency.row_magnitude(model.params, model.layout, 3 / 7),
+            saliency.wanda(model, jnp.eye(7), 3 / 7),
+        )
+    ]
+    assert np.array_equal(masks[0]["a"], masks[1]["a"])  # 4 of 7: no rest to give away
+
+
 def test_lamp_against_its_definition():
     weight = np.random.default_rng(3).normal(size=(4, 5)).astype(np.float32)
     layout = Layout(("w",), ((4, 5),))

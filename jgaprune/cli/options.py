@@ -2,15 +2,20 @@
 
 import ast
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import click
 
 from jgaprune import converters
+from jgaprune.driver import Racing
 from jgaprune.driver.presets import PRESETS
+from jgaprune.driver.racing import racing_faults
 from jgaprune.engine import FORMS
 from jgaprune.inputs.images import with_normalisation
 from jgaprune.model import Model
+
+_USUAL_LOOKS = "usual"
 
 
 def numbers(
@@ -47,6 +52,29 @@ def chunk_size(context: click.Context, parameter: click.Parameter, text: str) ->
         return int(text)
     except ValueError:
         raise click.BadParameter(f"expected a whole number or auto; got {text!r}.") from None
+
+
+def looks(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> bool | tuple[Racing, ...]:
+    """A click callback: shares as `1/16:1/2,1/4:1/4`, the usual ones, or none at all."""
+    if text is None or text == _USUAL_LOOKS:
+        return text is not None
+    try:
+        pairs = [one.split(":") for one in text.split(",")]
+        asked = tuple(Racing(_share(seen), _share(left)) for seen, left in pairs)
+    except (ValueError, ZeroDivisionError):
+        raise click.BadParameter(
+            "expected for every look the share of the inputs and that of the masks that go on, "
+            f"for example 1/16:1/2,1/4:1/4; got {text!r}."
+        ) from None
+    if faults := racing_faults(asked):
+        raise click.BadParameter("; ".join(faults) + ".")
+    return asked
+
+
+def _share(text: str) -> float:
+    return float(Fraction(text.strip()))
 
 
 def architecture_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -137,11 +165,15 @@ def evaluation_options(command: Callable[..., None]) -> Callable[..., None]:
         help="Masks evaluated side by side; bounds memory, not the result. On a CPU, one is best.",
     )(command)
     return click.option(
-        "--racing/--no-racing",
-        default=False,
-        show_default=True,
+        "--racing",
+        is_flag=False,
+        flag_value=_USUAL_LOOKS,
+        metavar="[LOOKS]",
+        callback=looks,
         help="Look at new masks on an eighth of the inputs, and evaluate the best quarter in full. "
-        "A look counts as an eighth of an evaluation.",
+        "Or look as LOOKS says: 1/16:1/2,1/4:1/4 looks at all on a sixteenth of the inputs, at the "
+        "best half on a quarter, and evaluates the best quarter in full. A look counts as its "
+        "share of an evaluation.",
     )(command)
 
 

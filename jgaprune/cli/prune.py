@@ -149,7 +149,7 @@ def prune(
     preset: str,
     train_steps: int | None,
     gradient_swaps: bool,
-    racing: bool,
+    racing: driver.Looks,
     chunk: Any,
     strategy: str,
     trust: bool,

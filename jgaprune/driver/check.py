@@ -14,7 +14,7 @@ from jgaprune.driver.choices import (
 )
 from jgaprune.driver.plan import listed
 from jgaprune.driver.presets import PRESETS
-from jgaprune.driver.racing import Racing
+from jgaprune.driver.racing import racing_faults
 from jgaprune.driver.stage_faults import stage_faults
 from jgaprune.driver.weighted import objective_fault
 from jgaprune.engine import FORMS, Strategy
@@ -127,9 +127,7 @@ def _population_fault(
 def _racing_faults(racing: object, objective: object, evolver: object, repair: object) -> list[str]:
     if racing is False:
         return []
-    if not isinstance(racing, bool | Racing):
-        return [f"racing must be True, False or a Racing, got {racing!r}"]
-    faults = racing.faults() if isinstance(racing, Racing) else []
+    faults = racing_faults(racing)
     owns = {"an objective": isinstance(objective, str), "a repair": isinstance(repair, str)}
     faults += [
         f"racing looks at children on some of the inputs, to which {what} of your own cannot be "

@@ -16,7 +16,7 @@ from jgaprune.driver.outcome import accuracy_of, make_report
 from jgaprune.driver.plan import Choices, Spaces, initial_of_stages, plan_search
 from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.progress import OnRecord, Progress, ignore
-from jgaprune.driver.racing import Racing, make_screen
+from jgaprune.driver.racing import Looks, make_screens
 from jgaprune.driver.settings import describe_run
 from jgaprune.driver.stages import Stage, Stages, run_stages
 from jgaprune.driver.stopwatch import Stopwatch
@@ -53,7 +53,7 @@ def prune(
     preset: str = "default",
     train_steps: int | None = None,
     gradient_swaps: bool = True,
-    racing: bool | Racing = False,
+    racing: Looks = False,
     seeds: bool = True,
     evaluations: int | None = None,
     generations: int | None = None,
@@ -105,9 +105,10 @@ def prune(
       gradient_swaps: whether half of the mutations in the space "weights" swap what a gradient on
         64 inputs says, which counts as three evaluations on so many; not where nothing is trained.
       racing: whether children are looked at on an eighth of the inputs, and only the best quarter
-        of them evaluated in full; or a `Racing` with other shares. A look counts as that share
-        of an evaluation. Not with an objective or a repair of your own, nor with "paper1" to
-        "paper5".
+        of them evaluated in full; or a `Racing` with other shares; or several of them, looks one
+        after another, on growing shares of the inputs and with falling shares of the children.
+        A look counts as its share of an evaluation. Not with an objective or a repair of your
+        own, nor with "paper1" to "paper5".
       seeds: whether the one-shot masks are put into generation 0, so that the result is never
         worse than the best of them where the space can express them; "paper1" to "paper5" are
         never seeded.
@@ -215,7 +216,7 @@ def prune(
     swaps = choose_swaps(model, choices, repair, chosen, refits) if asked else None
     build_plan = partial(build_plan, initial=initial, scores=scores, swaps=swaps)
     plan = build_plan()
-    screen = make_screen(model, racing, plan, objective, chosen, labels, repair, varied)
+    screens = make_screens(model, racing, plan, objective, chosen, labels, repair, varied)
     seeded = seeds and not choices.names()[-1].startswith("paper")
     each = judge.seconds_per_evaluation(one_shot["lamp"])
     prepare = partial(
@@ -226,7 +227,7 @@ def prune(
         strategy=strategy,
         chunk=chunk,
         expected_seconds=budget.expected_seconds(initial, each) / len(choices.spaces),
-        screen=screen,
+        screens=screens,
     )
     stages = Stages(
         model, choices, sparsity, scores, build_plan, prepare, budget, keys.search, watch
@@ -252,7 +253,7 @@ def prune(
         preset=preset,
         train_steps=steps._asdict(),
         gradient_swaps=swaps is not None,
-        screen=screen,
+        screens=screens,
         budget=budget,
         population=population,
         key=keys.root,

@@ -1,6 +1,8 @@
-"""Racing for `prune`: the run's own objective and repair on a few of its inputs, as a `Screen`."""
+"""Racing for `prune`: the run's own objective and repair on a few of its inputs, as screens."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +19,11 @@ from jgaprune.types import Array, Objective, Repair
 
 @dataclass(frozen=True)
 class Racing:
-    """How children race for a full evaluation.
+    """How children race for a full evaluation, or for the next look.
 
     Attributes:
-      look_fraction: share of the inputs on which every child is looked at, in (0, 1).
-      survivor_fraction: share of the children that are evaluated on all inputs, in (0, 1).
+      look_fraction: share of the inputs on which children are looked at, in (0, 1).
+      survivor_fraction: share of all children that go on, in (0, 1).
     """
 
     look_fraction: float = 1 / 8
@@ -40,21 +42,58 @@ class Racing:
         ]
 
 
-def make_screen(
+Looks = bool | Racing | Sequence[Racing]
+"""What `prune(racing=...)` takes: whether children race, one look, or several in turn."""
+
+
+def looks_of(racing: Looks) -> tuple[Racing, ...]:
+    """The looks that are asked for; none where nothing races."""
+    if isinstance(racing, bool):
+        return (Racing(),) if racing else ()
+    return (racing,) if isinstance(racing, Racing) else tuple(racing)
+
+
+def racing_faults(racing: object) -> list[str]:
+    """What is wrong with the looks that are asked for, each alone and one after another.
+
+    >>> racing_faults((Racing(1 / 4, 1 / 4), Racing(1 / 8, 1 / 8)))
+    ['look_fraction must grow from look to look, got 0.125 after 0.25']
+    """
+    given = racing if isinstance(racing, list | tuple) and racing else [racing]
+    if not isinstance(racing, bool) and not all(isinstance(one, Racing) for one in given):
+        return [f"racing must be True, False, a Racing or a sequence of them, got {racing!r}"]
+    looks = looks_of(racing)  # type: ignore[arg-type]
+    faults = [fault for one in looks for fault in one.faults()]
+    for before, after in pairwise(looks):
+        if after.look_fraction <= before.look_fraction:
+            faults.append(
+                f"look_fraction must grow from look to look, got {after.look_fraction:g} after "
+                f"{before.look_fraction:g}"
+            )
+        if after.survivor_fraction >= before.survivor_fraction:
+            faults.append(
+                "survivor_fraction, a share of all children, must fall from look to look, got "
+                f"{after.survivor_fraction:g} after {before.survivor_fraction:g}"
+            )
+    return faults
+
+
+def make_screens(
     model: Model,
-    racing: bool | Racing,
+    racing: Looks,
     plan: Plan,
     objective: str | Objective,
     inputs: Inputs,
     labels: Array | np.ndarray | None,
     repair: str | Repair,
     varied: Array | None = None,
-) -> Screen | None:
-    """The screen of a run; None where nothing races.
+) -> tuple[Screen, ...]:
+    """The screens of a run, in their order; none where nothing races.
 
     A look is the run's objective after the run's repair, with the dense network's statistics and
     outputs taken from the same few inputs. Its cost is their share of all inputs; decoding and
-    masking a survivor twice is not counted.
+    masking a survivor again is not counted. Where few inputs or children make two looks see or
+    leave as many, one of them is left out.
 
     Args:
       model: the dense network.
@@ -67,18 +106,50 @@ def make_screen(
       varied: the run's inputs as its repair shows them to the objective, `[N, ...]`; None for
         the inputs themselves.
     """
-    if racing is False:
-        return None
-    racing = Racing() if racing is True else racing
-    seen, indices = look(inputs, racing.look_fraction)
-    targets = None if labels is None else jnp.asarray(labels)[indices]
-    used_repair = make_repair(model, seen, repair, None if varied is None else varied[indices])
-    shown = inputs_to_score(seen, repair, used_repair)
-    return Screen(
-        choose_objective(objective, model, shown, targets, used_repair),
-        survivors=_num_survivors(racing, _num_children(plan)),
-        cost=len(indices) / len(inputs.all),
-    )
+
+    def screen(seen: Inputs, indices: np.ndarray, survivors: int) -> Screen:
+        targets = None if labels is None else jnp.asarray(labels)[indices]
+        shown = None if varied is None else varied[indices]
+        used_repair = make_repair(model, seen, repair, shown)
+        scored = inputs_to_score(seen, repair, used_repair)
+        return Screen(
+            choose_objective(objective, model, scored, targets, used_repair),
+            survivors=survivors,
+            cost=len(indices) / len(inputs.all),
+        )
+
+    looks = looks_of(racing)
+    if not looks:
+        return ()
+    children = _num_children(plan)
+    survivors = [_num_survivors(one, children) for one in looks]
+    sights = nested(inputs, [one.look_fraction for one in looks])
+    useful = _useful([len(indices) for _, indices in sights], survivors)
+    return tuple(screen(*sights[index], survivors[index]) for index in useful)
+
+
+def nested(inputs: Inputs, fractions: Sequence[float]) -> list[tuple[Inputs, np.ndarray]]:
+    """The inputs of looks on growing shares, each among those of the next.
+
+    So a later look adds inputs to those that a candidate has been chosen on.
+
+    Args:
+      inputs: of the run, `[N, ...]`.
+      fractions: of them, growing.
+
+    Returns:
+      As `look`, for every fraction.
+
+    >>> few, more = nested(Inputs(jnp.zeros((16, 3)), 16, "given"), (1 / 8, 3 / 8))
+    >>> few[1].tolist(), more[1].tolist()
+    ([0, 8], [0, 2, 5, 8, 10, 13])
+    """
+    sights = [look(inputs, fractions[-1])]
+    for fraction, larger in reversed(list(pairwise(fractions))):
+        seen, indices = sights[0]
+        fewer, chosen = look(seen, fraction / larger)
+        sights.insert(0, (fewer, indices[chosen]))
+    return sights
 
 
 def look(inputs: Inputs, fraction: float) -> tuple[Inputs, np.ndarray]:
@@ -104,15 +175,31 @@ def look(inputs: Inputs, fraction: float) -> tuple[Inputs, np.ndarray]:
     return inputs._replace(all=inputs.all[indices], num_for_repair=len(repaired)), indices
 
 
-def describe_racing(screen: Screen | None, num_inputs: int) -> dict[str, float] | None:
-    """The screen's numbers for the settings; None where nothing races."""
-    if screen is None:
-        return None
-    return {
-        "look_inputs": round(screen.cost * num_inputs),
-        "survivors": screen.survivors,
-        "cost": screen.cost,
-    }
+def describe_racing(
+    screens: Sequence[Screen], num_inputs: int
+) -> dict[str, float] | list[dict[str, float]] | None:
+    """The numbers of one look, or a list of those of several; None where nothing races."""
+    described: list[dict[str, float]] = [
+        {
+            "look_inputs": round(screen.cost * num_inputs),
+            "survivors": screen.survivors,
+            "cost": screen.cost,
+        }
+        for screen in screens
+    ]
+    return described if len(described) > 1 else described[0] if described else None
+
+
+def _useful(num_inputs: Sequence[int], survivors: Sequence[int]) -> list[int]:
+    """Which looks see more than those before and leave fewer."""
+    useful: list[int] = []
+    for index in range(len(survivors)):
+        if useful and survivors[index] >= survivors[useful[-1]]:
+            continue
+        if useful and num_inputs[index] <= num_inputs[useful[-1]]:
+            useful.pop()
+        useful.append(index)
+    return useful
 
 
 def _strided(count: int, fraction: float) -> np.ndarray:

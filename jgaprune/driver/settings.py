@@ -24,7 +24,7 @@ def describe_run(
     preset: str,
     train_steps: dict[str, int],
     gradient_swaps: bool,
-    screen: Screen | None,
+    screens: tuple[Screen, ...],
     budget: Budget,
     population: int | None,
     key: Key,
@@ -41,7 +41,7 @@ def describe_run(
       preset: its name.
       train_steps: of masks and of weights.
       gradient_swaps: whether mutations asked for a gradient.
-      screen: of children; None where nothing raced.
+      screens: of children; none where nothing raced.
       budget: of all stages.
       population: that the caller asked for.
       key: of the run.
@@ -58,7 +58,7 @@ def describe_run(
         "preset": preset,
         "train_steps": train_steps,
         "gradient_swaps": gradient_swaps,
-        "racing": describe_racing(screen, len(inputs.all)),
+        "racing": describe_racing(screens, len(inputs.all)),
         "seeds": ready.num_seeds,
         **vars(budget),
         "population": population,

@@ -132,7 +132,7 @@ def build_ready(
     chunk: int | str,
     expected_seconds: float,
     key: Key,
-    screen: Screen | None = None,
+    screens: tuple[Screen, ...] = (),
     survivors: Genomes | None = None,
 ) -> Ready:
     """Wires a plan, an objective and seeds into a compiled search.
@@ -146,7 +146,7 @@ def build_ready(
       chunk: candidates per pass, or "auto".
       expected_seconds: of the search, candidate by candidate.
       key: of the kind that the search will be started with.
-      screen: how children are looked at before they are evaluated; None to evaluate them all.
+      screens: how children are looked at before they are evaluated; none to evaluate them all.
       survivors: of the stage before, for the first places of generation 0.
     """
     space, evolver, initial = plan
@@ -161,7 +161,7 @@ def build_ready(
         population=initial,
         seeds=genomes,
         strategy=strategy,
-        screen=screen,
+        screen=screens,
     ).compile(key)
     num_seeds = 0 if genomes is None else jax.tree.leaves(genomes)[0].shape[0]
     return Ready(search, strategy, num_seeds, warnings)

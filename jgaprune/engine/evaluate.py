@@ -7,7 +7,7 @@ time.
 import jax
 import jax.numpy as jnp
 
-from jgaprune.engine.screen import Screen, most_promising
+from jgaprune.engine.screen import Screens, met, most_promising
 from jgaprune.engine.strategy import Strategy, map_population
 from jgaprune.types import Fitness, Genome, Genomes, Key, MaskSpace, Objective, Score
 
@@ -15,18 +15,18 @@ from jgaprune.types import Fitness, Genome, Genomes, Key, MaskSpace, Objective, 
 def race(
     space: MaskSpace,
     objective: Objective,
-    screen: Screen | None,
+    screens: Screens,
     key: Key,
     genomes: Genomes,
     strategy: Strategy,
 ) -> tuple[Fitness, Score]:
-    """`evaluate` for the candidates that stand out in a screen; the others get +inf.
+    """`evaluate` for the candidates that stand out at every look; the others get +inf.
 
     Args:
       space: what the genomes mean.
       objective: scores one candidate.
-      screen: how candidates are looked at before; None to evaluate them all.
-      key: shared by all candidates.
+      screens: how candidates are looked at before; none to evaluate them all.
+      key: shared by all candidates and looks.
       genomes: population with leading axis `P`.
       strategy: how the population is mapped over.
 
@@ -34,13 +34,16 @@ def race(
       Fitness `float32 [P]`, and the raw `Score` of those evaluated in full.
     """
     population = jax.tree.leaves(genomes)[0].shape[0]
-    if screen is None or population <= screen.survivors:
-        return evaluate(space, objective, key, genomes, strategy)
-    looks, _ = evaluate(space, screen.objective, key, genomes, strategy)
-    chosen = most_promising(screen, looks)
-    finalists = jax.tree.map(lambda leaf: leaf[chosen], genomes)
+    finalists, left = genomes, None
+    for screen, _ in met(screens, population):
+        looks, _ = evaluate(space, screen.objective, key, finalists, strategy)
+        chosen = most_promising(screen, looks)
+        finalists = jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], finalists)
+        left = chosen if left is None else left[chosen]
     fitness, scores = evaluate(space, objective, key, finalists, strategy)
-    return jnp.full(population, jnp.inf).at[chosen].set(fitness), scores
+    if left is None:
+        return fitness, scores
+    return jnp.full(population, jnp.inf).at[left].set(fitness), scores
 
 
 def evaluate(

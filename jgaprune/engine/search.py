@@ -7,7 +7,7 @@ searches that differ in arrays alone share it. The number of generations is an a
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from jax.tree_util import Partial
 
 from jgaprune.engine.evaluate import evaluate, race
 from jgaprune.engine.record import better, no_records, record_of
-from jgaprune.engine.screen import ROUNDING, Screen
+from jgaprune.engine.screen import ROUNDING, Screen, Screens, as_screens, evaluations
 from jgaprune.engine.seeds import check_seeds
 from jgaprune.engine.state import Best, Record, SearchState
 from jgaprune.engine.strategy import SEQUENTIAL, Strategy
@@ -56,7 +56,7 @@ class _Parts(NamedTuple):
     space: MaskSpace
     objective: Objective
     evolver: Evolver
-    screen: Screen | None
+    screens: Screens
     mutation: "_Mutation"
 
 
@@ -76,7 +76,7 @@ def build_search(
     population: int,
     seeds: Genomes | None = None,
     strategy: Strategy = SEQUENTIAL,
-    screen: Screen | None = None,
+    screen: Screen | Sequence[Screen] | None = None,
 ) -> Search:
     """Bundles a space, an objective and an evolver into a search.
 
@@ -88,21 +88,21 @@ def build_search(
       seeds: genomes with a leading axis, placed first in generation 0; at most `population`.
       strategy: how a population is evaluated; `tune` finds the fastest.
       screen: how children are looked at before the best of them are evaluated in full; the
-        others count as the worst. None to evaluate them all, as generation 0 always is.
+        others count as the worst. Several are looks one after another, each more expensive and
+        with fewer survivors. None to evaluate them all, as generation 0 always is.
 
     Raises:
-      ValueError: population below 1, an impossible screen, more seeds than places, or seeds that
+      ValueError: population below 1, impossible screens, more seeds than places, or seeds that
         are no genomes of the space.
     """
     if population < 1:
         raise ValueError(f"population must be at least 1, got {population}.")
-    if screen is not None and (faults := screen.faults()):
-        raise ValueError("; ".join(faults) + ".")
+    screens = as_screens(screen)
     if seeds is not None:
         check_seeds(as_pytree(space), seeds, population)
     mutation = _Mutation(float(space.mutation_cost))
     unstaged = evolver._replace(restage=None)
-    parts = as_pytree(_Parts(space, objective, unstaged, screen, mutation))
+    parts = as_pytree(_Parts(space, objective, unstaged, screens, mutation))
     start = partial(_init, parts, seeds, population=population, strategy=strategy)
     if evolver.restage is not None:
         return _staged(parts, start, strategy, evolver.restage)
@@ -184,7 +184,7 @@ def _cost(parts: _Parts, genomes: Genomes) -> int:
     """Evaluations that a generation counts: its children's, and what making them cost."""
     population = int(jax.tree.leaves(genomes)[0].shape[0])
     making = math.ceil(population * parts.mutation.cost - ROUNDING)
-    return making + (population if parts.screen is None else parts.screen.evaluations(population))
+    return making + evaluations(parts.screens, population)
 
 
 @partial(jax.jit, static_argnames=("population", "strategy"))
@@ -232,10 +232,11 @@ def _generation(
 ) -> tuple[SearchState, Record]:
     key, ask_key, score_key, tell_key = jax.random.split(state.key, 4)
     genomes, evolver = parts.evolver.ask(ask_key, state.evolver)
-    fitness, scores = race(parts.space, parts.objective, parts.screen, score_key, genomes, strategy)
+    task = parts.space, parts.objective, parts.screens
+    fitness, scores = race(*task, score_key, genomes, strategy)
     evolver = parts.evolver.tell(tell_key, genomes, fitness, evolver)
     failures = state.failures + jnp.sum(jnp.isnan(scores.fitness), dtype=jnp.int32)
     best = better(state.best, genomes, fitness)
-    evaluations = state.evaluations + _cost(parts, genomes)
-    state = SearchState(key, evolver, best, evaluations, failures)
+    spent = state.evaluations + _cost(parts, genomes)
+    state = SearchState(key, evolver, best, spent, failures)
     return state, record_of(state, genomes, fitness)

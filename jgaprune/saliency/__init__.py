@@ -7,7 +7,7 @@ a function in a file here, one export, and one row in the tests' table.
 """
 
 from jgaprune.saliency.activations import obs, wanda
-from jgaprune.saliency.density import erk, uniform_magnitude
+from jgaprune.saliency.density import erk, row_magnitude, uniform_magnitude
 from jgaprune.saliency.exact_obs import MOST_INPUTS, exact_obs
 from jgaprune.saliency.gradual import gradual
 from jgaprune.saliency.lookahead import lookahead
@@ -28,6 +28,7 @@ __all__ = [
     "obs",
     "one_shot",
     "protect",
+    "row_magnitude",
     "sparse_gpt",
     "synflow",
     "uniform_magnitude",

@@ -1,12 +1,12 @@
-"""Magnitude within each layer, at densities fixed beforehand.
+"""Magnitude within each layer or each of its rows, at densities fixed beforehand.
 
-The score of the weight with rank `r` (1 = largest magnitude of its tensor) is
-`density * size / r`: the global threshold 1 then keeps the `density * size` largest of every
-tensor.
+The score of the weight with rank `r` (1 = first of its tensor to be kept) is `density * size / r`:
+the global threshold 1 then keeps `density * size` of every tensor.
 
 ERK (Erdos-Renyi-Kernel): Evci et al., "Rigging the lottery", ICML 2020.
 """
 
+import jax
 import jax.numpy as jnp
 
 from jgaprune.masks import Layout
@@ -19,6 +19,24 @@ def uniform_magnitude(params: Params, layout: Layout, sparsity: float) -> Scores
     Args and result as in `magnitude`.
     """
     return _at_densities(params, layout, [1.0 - sparsity] * len(layout.names))
+
+
+def row_magnitude(params: Params, layout: Layout, sparsity: float) -> Scores:
+    """The largest weights of every row or filter, the same share everywhere.
+
+    A row is what one index of the last axis, the outputs', sees. All rows of a tensor keep as many
+    weights but for one; where the share leaves a rest, it goes to the rows whose next weight is
+    largest. It is Wanda where all inputs are alike: Sun et al., ICLR 2024, compare weights so.
+    Args and result as in `magnitude`.
+
+    >>> scores = row_magnitude({"w": jnp.array([[9.0, 2], [8, 1]])}, Layout(("w",), ((2, 2),)), 0.5)
+    >>> (scores["w"] >= 1).tolist()
+    [[True, True], [False, False]]
+    """
+    return {
+        name: (1.0 - sparsity) * params[name].size / _row_ranks(jnp.abs(params[name]))
+        for name in layout.names
+    }
 
 
 def erk(params: Params, layout: Layout, sparsity: float) -> Scores:
@@ -62,3 +80,14 @@ def ranks(scores: Array) -> Array:
     order = jnp.argsort(-scores.reshape(-1), stable=True)
     ranks = jnp.zeros(order.shape, jnp.float32).at[order].set(jnp.arange(1.0, order.size + 1))
     return ranks.reshape(scores.shape)
+
+
+def _row_ranks(scores: Array) -> Array:
+    """Ranks within a tensor that go by the rank within the row first, then by the score."""
+    if scores.ndim < 2:
+        return ranks(scores)
+    rows = scores.reshape(-1, scores.shape[-1])
+    within = jax.vmap(ranks, in_axes=1, out_axes=1)(rows)
+    among_equals = jax.vmap(ranks)(jnp.sort(rows, axis=0, descending=True))
+    place = jnp.take_along_axis(among_equals, within.astype(jnp.int32) - 1, axis=0)
+    return ((within - 1) * rows.shape[1] + place).reshape(scores.shape)
