@@ -144,7 +144,7 @@ def _genes(on: Subject, repair: Repair, sparsity: float, keys: Keys, arguments) 
     scores = one_shot_scores(model, sparsity, seen.for_repair, repair)
     if steps := arguments.train_steps:
         scores["straight_through"] = train_masks(
-            model, sparsity, seen.all, scores, repair, steps, keys.masks
+            model, sparsity, seen.all, scores["gradual"], repair, steps, keys.masks
         )
     space = choose_space("bases", model, sparsity, scores)
     masks = one_shot_masks(scores, model.layout, sparsity)

@@ -176,7 +176,7 @@ def _one_shot_scores(task: Task, name: str, inputs: Inputs) -> Scores:
 def _straight_through(task: Task, inputs: Inputs, steps: int) -> dict[str, Any]:
     """Masks trained from LAMP, weights untouched, with both repairs."""
     model, started = task.model, time.perf_counter()
-    lamp = {"lamp": _one_shot_scores(task, "lamp", inputs)}
+    lamp = _one_shot_scores(task, "lamp", inputs)
     scores = train_masks(model, task.sparsity, inputs.all, lamp, None, steps, task.keys.masks)
     masks = _masks(task, scores)
     seconds = time.perf_counter() - started

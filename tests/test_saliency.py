@@ -3,12 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import (
+    BUDGET,
     INPUTS,
     LAYOUT,
     MODEL,
     OTHER_SALIENCIES,
     REPAIR,
     SALIENCIES,
+    SPARSITY,
     count,
     trees_equal,
 )
@@ -313,3 +315,16 @@ def test_lookahead_leaves_vectors_to_themselves():
     layout = Layout(("w", "scale"), ((2, 3), (3,)))
     scores = saliency.lookahead(params, layout, 0.5)
     assert scores["scale"].tolist() == [1.0, 4.0, 9.0] and (scores["w"] == 1.0).all()
+
+
+@pytest.mark.parametrize("name", ["lamp", "exact_obs", "gradual"])
+def test_ranks_keep_the_masks_of_every_score_and_are_their_own_ranks(name):
+    made = {**OTHER_SALIENCIES, "lamp": lambda s: saliency.lamp(MODEL.params, LAYOUT, s)}
+    scores = made[name](SPARSITY)
+    ranks = saliency.ranked(scores, LAYOUT, SPARSITY)
+    assert trees_equal(
+        saliency.one_shot(ranks, LAYOUT, SPARSITY), saliency.one_shot(scores, LAYOUT, SPARSITY)
+    )
+    assert trees_equal(saliency.ranked(ranks, LAYOUT, SPARSITY), ranks)
+    flat = np.sort(np.concatenate([np.ravel(one) for one in ranks.values()]))[::-1]
+    assert np.all(flat[:BUDGET] >= 1) and np.all(flat[BUDGET:] < 1)

@@ -22,6 +22,7 @@ def test_every_saliency_has_a_row():
         "minimum_per_layer",
         "one_shot",
         "protect",
+        "ranked",
         "sparse_gpt",
     }
     rows = set(SALIENCIES) | set(OTHER_SALIENCIES)

@@ -80,10 +80,9 @@ def finish(
     return Result(masks, params, buffers, winner, measures)
 
 
-def best_seed(masks: dict[str, Masks], baselines: dict[str, Baseline]) -> dict[str, Masks]:
-    """The one-shot masks of the best fitness after the repair, under their name."""
-    name = _best({name: one.repaired for name, one in baselines.items()})
-    return {name: masks[name]}
+def best_of(baselines: dict[str, Baseline]) -> str:
+    """The one-shot masks of the best fitness after the repair, by name."""
+    return _best({name: one.repaired for name, one in baselines.items()})
 
 
 def hold_out(inputs: Inputs, key: Key) -> Inputs:

@@ -9,7 +9,7 @@ from jgaprune.driver.baselines import one_shot_masks, scores_for
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.check import check_call
 from jgaprune.driver.choices import REFITTING
-from jgaprune.driver.finish import best_seed, finish, hold_out
+from jgaprune.driver.finish import best_of, finish, hold_out
 from jgaprune.driver.inputs import make_inputs
 from jgaprune.driver.measure import EvaluationData, decoded, measure_baselines
 from jgaprune.driver.outcome import accuracy_of, make_report
@@ -192,6 +192,9 @@ def prune(
     refits = used_repair if refitting else None
     scores = scores_for(choices.spaces, model, sparsity, chosen.for_repair, refits)
     watch.lap("one_shot")
+    one_shot = one_shot_masks(scores, model.layout, sparsity)
+    baselines = measure_baselines(judge, one_shot)
+    watch.lap("baselines")
 
     tell(Progress("training"))
     steps, untrained = choose_steps(
@@ -203,13 +206,12 @@ def prune(
         inputs=chosen,
     )
     if steps.masks:
-        scores["straight_through"] = train_masks(
-            model, sparsity, chosen.all, scores, refits, steps.masks, keys.masks
-        )
+        start = scores["lamp" if refits is None else best_of(baselines)]
+        trained = train_masks(model, sparsity, chosen.all, start, refits, steps.masks, keys.masks)
+        scores["straight_through"] = trained
+        more = one_shot_masks({"straight_through": trained}, model.layout, sparsity)
+        one_shot, baselines = one_shot | more, baselines | measure_baselines(judge, more)
     watch.lap("training")
-    one_shot = one_shot_masks(scores, model.layout, sparsity)
-    baselines = measure_baselines(judge, one_shot)
-    watch.lap("baselines")
 
     tell(Progress("compile"))
     asked = gradient_swaps and train_steps != 0
@@ -239,7 +241,7 @@ def prune(
     tell(Progress("finish"))
     found = {"evolved": decoded(done.space, done.genome)}
     if refitting and isinstance(objective, str) and seeded:
-        found |= best_seed(one_shot, baselines)
+        found[best_of(baselines)] = one_shot[best_of(baselines)]
     weight_steps = 0 if done.interrupted else steps.weights
     result = finish(judge, objective, found, chosen, weight_steps, keys.weights)
     watch.lap("finish")

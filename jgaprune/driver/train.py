@@ -13,7 +13,7 @@ from jgaprune.masks import apply_masks
 from jgaprune.model import Model
 from jgaprune.repair import batch_norm_delta
 from jgaprune.report import LABELLED_OBJECTIVES
-from jgaprune.saliency import one_shot
+from jgaprune.saliency import one_shot, ranked
 from jgaprune.training import Training, distil, gradient_swaps, imitation, straight_through
 from jgaprune.types import Array, Buffers, Key, Masks, MaskSpace, Params, Repair, Scores
 
@@ -108,28 +108,29 @@ def train_masks(
     model: Model,
     sparsity: float,
     inputs: Array,
-    scores: dict[str, Scores],
+    start: Scores,
     refits: Repair | None,
     steps: int,
     key: Key,
 ) -> Scores:
-    """Scores trained straight through: from gradual pruning where weights are refitted.
+    """Scores trained straight through.
 
     Args:
       model: the dense network.
       sparsity: fraction to remove.
       inputs: of the run, unlabelled.
-      scores: the one-shot ones, by name.
+      start: one-shot scores to start from; those of the best masks are the best start.
       refits: the run's repair if it refits weights, which are then trained along; else the
-        weights stay as they are, and LAMP is where the scores start.
+        weights stay as they are.
       steps: of training.
       key: of its batches.
     """
     if refits is None:
-        start, params = scores["lamp"], model.params
+        params = model.params
         settings = Training(steps, score_rate=_SCORE_RATE_ALONE, weight_rate=0.0)
     else:
-        start, settings = scores["gradual"], Training(steps)
+        # Scores of all kinds in one unit, that of the learning rate.
+        start, settings = ranked(start, model.layout, sparsity), Training(steps)
         params = _refitted(model, refits, one_shot(start, model.layout, sparsity))
     trained = straight_through(
         imitation(model),

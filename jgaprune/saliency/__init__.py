@@ -12,7 +12,7 @@ from jgaprune.saliency.exact_obs import MOST_INPUTS, exact_obs
 from jgaprune.saliency.gradual import gradual
 from jgaprune.saliency.lookahead import lookahead
 from jgaprune.saliency.magnitude import lamp, magnitude
-from jgaprune.saliency.one_shot import minimum_per_layer, one_shot, protect
+from jgaprune.saliency.one_shot import minimum_per_layer, one_shot, protect, ranked
 from jgaprune.saliency.sparse_gpt import sparse_gpt
 from jgaprune.saliency.synflow import synflow
 
@@ -28,6 +28,7 @@ __all__ = [
     "obs",
     "one_shot",
     "protect",
+    "ranked",
     "row_magnitude",
     "sparse_gpt",
     "synflow",

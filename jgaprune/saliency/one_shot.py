@@ -39,6 +39,27 @@ def protect(scores: Scores, layout: Layout, num_kept: int) -> Scores:
     }
 
 
+def ranked(scores: Scores, layout: Layout, sparsity: float) -> Scores:
+    """Scores in the same order on a scale of their own: the budget over the rank.
+
+    Args:
+      scores: one float per weight; larger is kept longer.
+      layout: the flat order of the prunable weights.
+      sparsity: fraction to remove, in (0, 1).
+
+    Returns:
+      `float32`, at least 1 for the weights that one threshold for all would keep, by leaf name.
+
+    >>> layout = Layout(("w",), ((4,),))
+    >>> ranked({"w": jnp.array([0.1, 9.0, 0.0, 0.5])}, layout, 0.5)["w"].tolist()
+    [0.6666666865348816, 2.0, 0.5, 1.0]
+    """
+    flat = join(scores, layout)
+    order = jnp.argsort(-flat, stable=True)
+    ranks = jnp.zeros(flat.shape, jnp.float32).at[order].set(jnp.arange(1.0, flat.size + 1))
+    return split(kept_for(sparsity, layout.num_weights) / ranks, layout)
+
+
 def one_shot(scores: Scores, layout: Layout, sparsity: float) -> Masks:
     """The masks of a saliency: exactly the budget, the best weights of the whole network.
 
