@@ -4,10 +4,10 @@
 data, with 256 unlabelled images, or on noise; a key changes the synthesised inputs and the search.
 Beside it, on the same inputs, the one-shot methods without repair, with the repair of the search,
 and the best of them (by fitness) with its weights distilled as long as ours. Rivals, by choice:
-masks trained straight through from LAMP, weights untouched; random search and hill climbing with
-our seeds, training and repair; our search with the weights untouched, or with no repair at all; and
-the paper's five strategies without labels. Searches get the same number of evaluations. The
-labelled test images are seen by the report only.
+SparseGPT; masks trained straight through from LAMP, weights untouched; random search and hill
+climbing with our seeds, training and repair; our search with the weights untouched, or with no
+repair at all; and the paper's five strategies without labels. Searches get the same number of
+evaluations. The labelled test images are seen by the report only.
 
     python benchmarks/quality.py WEIGHTS --arch cifar_resnet20 --inputs UNLABELLED.npz \
         --eval-data TEST.npz
@@ -24,7 +24,15 @@ from typing import Any
 
 import numpy as np
 from documents import document, out_path, write
-from quality_methods import NOISE, RIVALS, STRAIGHT_THROUGH, Run, make_task, measure_missing
+from quality_methods import (
+    NOISE,
+    RIVALS,
+    SPARSE_GPT,
+    STRAIGHT_THROUGH,
+    Run,
+    make_task,
+    measure_missing,
+)
 from quality_report import Cell, draw, line, summary
 from subjects import NUM_GIVEN, parser, tiny
 
@@ -137,7 +145,7 @@ def _options() -> argparse.Namespace:
     options = arguments.parse_args()
     if options.smoke:
         options.sparsities, options.evaluations, options.steps = (0.5,), 50, 2
-        options.sources, options.rivals = [NOISE], [STRAIGHT_THROUGH, "paper5"]
+        options.sources, options.rivals = [NOISE], [SPARSE_GPT, STRAIGHT_THROUGH, "paper5"]
     if not options.steps:
         options.rivals = [name for name in options.rivals if name != STRAIGHT_THROUGH]
     options.out = out_path(options, f"quality_{options.arch}")

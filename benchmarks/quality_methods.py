@@ -25,6 +25,7 @@ from jgaprune.types import Array, Masks, Scores
 Run = dict[str, Any]
 NOISE = "noise"
 STRAIGHT_THROUGH = "straight_through"
+SPARSE_GPT = "sparse_gpt"
 PAPER = tuple(f"paper{number}" for number in range(1, 6))
 SEARCHES: dict[str, dict[str, Any]] = {
     "random_search": {"evolver": "random_search"},
@@ -33,7 +34,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "unrepaired": {"repair": "none"},
     **{name: {"evolver": name, "space": "scores", "repair": "none"} for name in PAPER},
 }
-RIVALS = (STRAIGHT_THROUGH, *SEARCHES)
+RIVALS = (SPARSE_GPT, STRAIGHT_THROUGH, *SEARCHES)
 _FROM_WEIGHTS = {
     "magnitude": jp.saliency.magnitude,
     "uniform_magnitude": jp.saliency.uniform_magnitude,
@@ -116,6 +117,9 @@ def measure_missing(
         inputs = _inputs(task)
         run["distilled"] = _distilled(task, inputs, run["baselines"], settings["train_steps"])
         yield "distilled"
+    if SPARSE_GPT in rivals and SPARSE_GPT not in run:
+        run[SPARSE_GPT] = _sparse_gpt(task, inputs or _inputs(task))
+        yield SPARSE_GPT
     if STRAIGHT_THROUGH in rivals and STRAIGHT_THROUGH not in run:
         run[STRAIGHT_THROUGH] = _straight_through(task, inputs or _inputs(task), steps)
         yield STRAIGHT_THROUGH
@@ -171,6 +175,19 @@ def _one_shot_scores(task: Task, name: str, inputs: Inputs) -> Scores:
     if name in _FROM_WEIGHTS:
         return _FROM_WEIGHTS[name](task.model.params, task.model.layout, task.sparsity)
     return _FROM_MODEL[name](task.model, inputs.for_repair, task.sparsity)
+
+
+def _sparse_gpt(task: Task, inputs: Inputs) -> dict[str, Any]:
+    """Its own weights with our statistics, and its masks refitted like all others."""
+    model, seen = task.model, inputs.for_repair
+    masks, params = jp.saliency.sparse_gpt(model, seen, task.sparsity)
+    _, params, buffers = jp.repair.batch_norm_delta(model, seen).fit(params, model.buffers)
+    refitted = repaired(model, make_repair(model, inputs, "reconstruct"), masks)
+    reached = {
+        "batch_norm_delta": accuracy(model, params, buffers, *task.data),
+        "reconstruct": accuracy(model, *refitted, *task.data),
+    }
+    return {"accuracy": reached}
 
 
 def _straight_through(task: Task, inputs: Inputs, steps: int) -> dict[str, Any]:

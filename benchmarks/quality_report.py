@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from documents import COLOURS, picture
-from quality_methods import ONE_SHOT, PAPER, SEARCHES, STRAIGHT_THROUGH, Run
+from quality_methods import ONE_SHOT, PAPER, SEARCHES, SPARSE_GPT, STRAIGHT_THROUGH, Run
 
 Cell = dict[str, Any]
 OURS = "evolved"
 _DISTILLED = "best one-shot, distilled"
 _COLUMNS: dict[str, tuple[str, ...]] = {
-    "best one-shot, repaired": tuple(f"{name}, repaired" for name in ONE_SHOT),
+    "best one-shot, repaired": (
+        *(f"{name}, repaired" for name in ONE_SHOT),
+        f"{SPARSE_GPT}, batch_norm_delta",
+        f"{SPARSE_GPT}, reconstruct",
+    ),
     "best one-shot, distilled": (_DISTILLED,),
     "gradual, repaired": ("gradual, repaired",),
     "straight-through alone": (
@@ -32,8 +36,9 @@ def accuracies(run: Run) -> dict[str, float]:
     baselines = run["baselines"]
     found = {"best one-shot, raw": max(_raw(baselines))}
     found |= {f"{name}, repaired": one["repaired"]["accuracy"] for name, one in baselines.items()}
-    for repair, reached in run.get(STRAIGHT_THROUGH, {"accuracy": {}})["accuracy"].items():
-        found[f"{STRAIGHT_THROUGH} alone, {repair}"] = reached
+    for name, title in ((SPARSE_GPT, SPARSE_GPT), (STRAIGHT_THROUGH, f"{STRAIGHT_THROUGH} alone")):
+        for repair, reached in run.get(name, {"accuracy": {}})["accuracy"].items():
+            found[f"{title}, {repair}"] = reached
     if "distilled" in run:
         found[_DISTILLED] = run["distilled"]["accuracy"]
     rivals = run.get("rivals", {})

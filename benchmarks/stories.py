@@ -82,14 +82,26 @@ def _gradual(subject: Subject, repair: Repair, sparsity: float) -> Weights:
     return repaired(subject.model, repair, _masks(subject, scores, sparsity))
 
 
+def _sparse_gpt(subject: Subject, repair: Repair, sparsity: float) -> Weights:
+    _, params = jp.saliency.sparse_gpt(subject.model, subject.written, sparsity)
+    return params, subject.model.buffers
+
+
+def _sparse_gpt_refitted(subject: Subject, repair: Repair, sparsity: float) -> Weights:
+    masks, _ = jp.saliency.sparse_gpt(subject.model, subject.written, sparsity)
+    return repaired(subject.model, repair, masks)
+
+
 PRUNE = "prune"
 METHODS: dict[str, Method] = {
     "magnitude, uniform": _plain(_uniform),
     "magnitude, global": _plain(_global),
     "Wanda": _plain(_wanda),
+    "SparseGPT": _sparse_gpt,
     "magnitude, uniform, refitted": _refitted(_uniform),
     "magnitude, global, refitted": _refitted(_global),
     "Wanda, refitted": _refitted(_wanda),
+    "SparseGPT, refitted": _sparse_gpt_refitted,
     "gradual, refitted": _gradual,
 }
 
