@@ -96,6 +96,7 @@ def ready_search(task: Task, racing: Looks) -> Ready:
         strategy="auto",
         chunk="auto",
         expected_seconds=0.0,
+        trial_seconds=0.0,
         key=jax.random.key(0),
         screens=screens_of(task, racing),
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import OBJECTIVES, SPACES
 
+from jgaprune.driver import strategy as choice
 from jgaprune.engine import (
     SEQUENTIAL,
     Strategy,
@@ -161,3 +162,19 @@ def test_a_plain_vmap_follows_the_strategy(strategy, key):
 
     expected = jax.vmap(OBJECTIVE, in_axes=(None, 0))(key, masks).fitness
     np.testing.assert_allclose(in_a_scan(masks), jnp.stack([expected] * 2), rtol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("expected", "trial", "tunes"),
+    [(119.0, 1.0, False), (121.0, 1.0, True), (500.0, 34.0, False), (520.0, 34.0, True)],
+)
+def test_strategies_are_measured_where_the_search_is_long_beside_a_trial(
+    expected, trial, tunes, monkeypatch, key
+):
+    usual, found = Strategy("sequential", 1), Strategy("vmap", 4)
+    monkeypatch.setattr(choice, "usual_strategy", lambda *task: usual)
+    monkeypatch.setattr(choice, "candidate_strategies", lambda *task: [usual, found])
+    monkeypatch.setattr(choice, "recall", lambda *task, cache: None)
+    monkeypatch.setattr(choice, "tune", lambda *task, cache: Tuning(found, {}))
+    chosen = choice.choose_strategy("auto", "auto", None, None, key, 4, expected, trial)
+    assert chosen == (found if tunes else usual)

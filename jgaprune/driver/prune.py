@@ -229,6 +229,7 @@ def prune(
         strategy=strategy,
         chunk=chunk,
         expected_seconds=budget.expected_seconds(initial, each) / len(choices.spaces),
+        trial_seconds=watch.seconds["baselines"],
         screens=screens,
     )
     stages = Stages(

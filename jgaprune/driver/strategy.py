@@ -4,8 +4,10 @@ from jgaprune.cache import cache_folder
 from jgaprune.engine import Strategy, candidate_strategies, recall, tune, usual_strategy
 from jgaprune.types import Key, MaskSpace, Objective
 
-_WORTH_TUNING_SECONDS = 600.0
-"""Searches expected to be shorter are not worth compiling the other strategies, minutes each."""
+_WORTH_TUNING_SECONDS = 120.0
+"""Shorter searches have little to gain."""
+_WORTH_TUNING_TRIALS = 15
+"""Four strategies cost as many trials, and a better one gains a quarter of the time at most."""
 _FEW = 4
 """Candidates per pass of a form that was asked for without a chunk, at least."""
 
@@ -18,6 +20,7 @@ def choose_strategy(
     key: Key,
     population: int,
     expected_seconds: float,
+    trial_seconds: float,
 ) -> Strategy:
     """The strategy of a search.
 
@@ -28,8 +31,10 @@ def choose_strategy(
       objective: of the search.
       key: for random genomes.
       population: candidates of a generation.
-      expected_seconds: how long the search will take candidate by candidate. If it is long, and
-        nothing was remembered from an earlier one, all strategies are measured before.
+      expected_seconds: how long the search will take candidate by candidate. If it is long, also
+        beside `trial_seconds`, and nothing was remembered from an earlier one, all strategies are
+        measured before.
+      trial_seconds: how long it took to compile such an evaluation, and to run it a few times.
     """
     if isinstance(strategy, Strategy):
         return strategy
@@ -42,6 +47,6 @@ def choose_strategy(
     task = space, objective, key, population, candidates
     if known := recall(*task, cache=cache_folder("strategies")):
         return known.strategy
-    if expected_seconds < _WORTH_TUNING_SECONDS:
+    if expected_seconds < max(_WORTH_TUNING_SECONDS, _WORTH_TUNING_TRIALS * trial_seconds):
         return usual
     return tune(*task, cache=cache_folder("strategies")).strategy

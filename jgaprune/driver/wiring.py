@@ -131,6 +131,7 @@ def build_ready(
     strategy: str | Strategy,
     chunk: int | str,
     expected_seconds: float,
+    trial_seconds: float,
     key: Key,
     screens: tuple[Screen, ...] = (),
     survivors: Genomes | None = None,
@@ -145,6 +146,7 @@ def build_ready(
       strategy: that the caller asked for, or "auto".
       chunk: candidates per pass, or "auto".
       expected_seconds: of the search, candidate by candidate.
+      trial_seconds: of compiling an evaluation, and running it a few times.
       key: of the kind that the search will be started with.
       screens: how children are looked at before they are evaluated; none to evaluate them all.
       survivors: of the stage before, for the first places of generation 0.
@@ -153,7 +155,8 @@ def build_ready(
     taken = 0 if survivors is None else jax.tree.leaves(survivors)[0].shape[0]
     genomes, warnings = _encode(space, seeds, fitness, initial - taken)
     genomes = _joined(survivors, genomes)
-    strategy = choose_strategy(strategy, chunk, space, objective, key, initial, expected_seconds)
+    task = space, objective, key, initial
+    strategy = choose_strategy(strategy, chunk, *task, expected_seconds, trial_seconds)
     search = build_search(
         space,
         objective,
