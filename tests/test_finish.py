@@ -9,7 +9,7 @@ from helpers import INPUTS, LAYOUT, MODEL, RECONSTRUCT, SPARSITY, base, inputs_f
 import jgaprune as jp
 from jgaprune import saliency
 from jgaprune.driver import train
-from jgaprune.driver.finish import best_of, finish, hold_out
+from jgaprune.driver.finish import best_of, contenders, finish, hold_out
 from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.measure import Judge, repaired
 from jgaprune.report import Baseline, Measure
@@ -87,3 +87,6 @@ def test_the_best_seed_is_that_of_the_best_fitness():
 
     baselines = {"a": baseline(0.3), "b": baseline(0.1), "c": baseline(float("nan"))}
     assert best_of(baselines) == "b"
+    assert contenders(baselines) == ("b",)
+    baselines["straight_through"] = baseline(0.05)
+    assert contenders(baselines) == ("straight_through", "b")

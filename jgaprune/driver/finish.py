@@ -1,7 +1,7 @@
 """The last step of a run: the winner, chosen on inputs that nothing has seen before.
 
 The best fitness of a search is the best of many, on inputs that the weights were fitted to. So
-the best masks found and the best seed, and the winner of them after its weights were distilled,
+the best masks found and the best seeds, and the winner of them after its weights were distilled,
 meet once more on inputs held out from everything.
 """
 
@@ -83,6 +83,15 @@ def finish(
 def best_of(baselines: dict[str, Baseline]) -> str:
     """The one-shot masks of the best fitness after the repair, by name."""
     return _best({name: one.repaired for name, one in baselines.items()})
+
+
+def contenders(baselines: dict[str, Baseline]) -> tuple[str, ...]:
+    """The best one-shot masks, and if these were trained by gradient the best of the others.
+
+    What was trained on inputs is fitted to them the most.
+    """
+    untrained = {name: one for name, one in baselines.items() if name != "straight_through"}
+    return tuple(dict.fromkeys((best_of(baselines), best_of(untrained))))
 
 
 def hold_out(inputs: Inputs, key: Key) -> Inputs:

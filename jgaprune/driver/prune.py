@@ -9,7 +9,7 @@ from jgaprune.driver.baselines import one_shot_masks, scores_for
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.check import check_call
 from jgaprune.driver.choices import REFITTING
-from jgaprune.driver.finish import best_of, finish, hold_out
+from jgaprune.driver.finish import best_of, contenders, finish, hold_out
 from jgaprune.driver.inputs import make_inputs
 from jgaprune.driver.measure import EvaluationData, decoded, measure_baselines
 from jgaprune.driver.outcome import accuracy_of, make_report
@@ -242,7 +242,7 @@ def prune(
     tell(Progress("finish"))
     found = {"evolved": decoded(done.space, done.genome)}
     if refitting and isinstance(objective, str) and seeded:
-        found[best_of(baselines)] = one_shot[best_of(baselines)]
+        found |= {name: one_shot[name] for name in contenders(baselines)}
     weight_steps = 0 if done.interrupted else steps.weights
     result = finish(judge, objective, found, chosen, weight_steps, keys.weights)
     watch.lap("finish")
