@@ -141,7 +141,8 @@ def test_equal_settings_built_anew_share_the_program(key):
 def test_weights_and_inputs_are_arguments_not_constants(key):
     search = genetic_search()
     state, _ = jax.eval_shape(search.init, key)
-    parts = engine_search._Parts(SPACE, OBJECTIVE, jp.evolvers.genetic(SPACE, population=6), None)
+    evolver, free = jp.evolvers.genetic(SPACE, population=6), engine_search._Mutation(0.0)
+    parts = engine_search._Parts(SPACE, OBJECTIVE, evolver, (), free)
     jaxpr = jax.make_jaxpr(lambda p, s: engine_search._generation(p, s, SEQUENTIAL))(parts, state)
     largest = max((np.size(const) for const in jaxpr.consts), default=0)
     assert largest < 64

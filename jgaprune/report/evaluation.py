@@ -79,8 +79,8 @@ def perplexity(
     1 is certainty, the number of tokens is a mere guess. Args and errors as in `accuracy`; logits
     that are NaN make it infinite.
     """
-    sums = _in_batches(_surprise, model, params, buffers, inputs, labels, batch)
-    mean = sum(float(number) for number in sums) / np.size(labels)
+    parts = _in_batches(_surprise, model, params, buffers, inputs, labels, batch)
+    mean = sum(float(np.sum(part, dtype=np.float64)) for part in parts) / np.size(labels)
     with np.errstate(over="ignore"):
         return math.inf if math.isnan(mean) else float(np.exp(np.float64(mean)))
 
@@ -135,10 +135,10 @@ def _in_batches(
 def _surprise(
     apply: Apply, params: Params, buffers: Buffers, inputs: Array, labels: Array
 ) -> Array:
-    """Sum of the cross-entropies to labels, in nats."""
+    """Cross-entropy to every label, in nats: float32 would lose digits in a sum of many."""
     likelihoods = jax.nn.log_softmax(apply(params, buffers, inputs))
     taken = jnp.take_along_axis(likelihoods, jnp.maximum(labels, 0)[..., None], axis=-1)[..., 0]
-    return -jnp.sum(jnp.where(labels == _NO_CLASS, 0.0, taken))
+    return jnp.where(labels == _NO_CLASS, 0.0, -taken)
 
 
 @jax.jit
