@@ -80,7 +80,7 @@ def perplexity(
     that are NaN make it infinite.
     """
     parts = _in_batches(_surprise, model, params, buffers, inputs, labels, batch)
-    mean = sum(float(np.sum(part, dtype=np.float64)) for part in parts) / np.size(labels)
+    mean = sum(np.asarray(part).sum(dtype=np.float64) for part in parts) / np.size(labels)
     with np.errstate(over="ignore"):
         return math.inf if math.isnan(mean) else float(np.exp(np.float64(mean)))
 
