@@ -1,8 +1,9 @@
 """What does each part of the default call add, and what would random search or a climber find?
 
-`prune` on one network without data, at one sparsity, as it is and with one part left out at a time,
-under the same keys. Random search draws masks from the same space, hill climbing has one parent and
-two children; both get as many evaluations, and the same seeds, training and repair.
+`prune` on one network, at one sparsity, without data or with 256 unlabelled inputs, as it is, with
+one part left out or added at a time, under the same keys. Random search draws masks from the same
+space, hill climbing has one parent and two children; both get as many evaluations, and the same
+seeds, training and repair.
 
     python benchmarks/ablation.py WEIGHTS --arch cifar_resnet20 --inputs UNLABELLED.npz \
         --eval-data TEST.npz --sparsity 0.9
@@ -18,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from documents import document, out_path, picture, write
-from subjects import parser, tiny
+from subjects import NUM_GIVEN, parser, tiny
 
 import jgaprune as jp
-from jgaprune.inputs.files import read_evaluation_data
+from jgaprune.inputs.files import read_evaluation_data, read_inputs
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -29,25 +30,33 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "weights not distilled": {"repair": "reconstruct"},
     "weights untouched": {"repair": "batch_norm_delta", "evaluations": 120},
     "one base": {"space": "offsets", "repair": "distil"},
+    "levels on one base": {"space": "levels", "repair": "distil"},
+    "bases, then weights": {"space": "bases,weights", "repair": "distil"},
+    "bases, then weights, no gradient": {
+        "space": "bases,weights",
+        "repair": "distil",
+        "gradient_swaps": False,
+    },
     "no seeds": {"seeds": False},
     "128 inputs": {"num_inputs": 128},
     "random search": {"evolver": "random_search"},
     "hill climbing": {"evolver": "level_switch", "population": 2},
     "racing": {"racing": True},
+    "racing, two looks": {"racing": (jp.Racing(1 / 16, 1 / 2), jp.Racing(1 / 4, 1 / 4))},
 }
-SEARCHES = ("default", "random search", "hill climbing", "racing")
+SEARCHES = ("default", "random search", "hill climbing", "racing", "bases, then weights")
 
 
 def main() -> None:
     """Runs every variant under every key."""
     options = _options()
-    model, data = _subject(options)
+    model, data, given = _subject(options)
     runs = [] if options.smoke else _done(options.out)
     for key in options.keys:
         for name in options.variants:
             if any((run["variant"], run["key"]) == (name, key) for run in runs):
                 continue
-            runs.append(_run(model, data, name, key, options))
+            runs.append(_run(model, data, given, name, key, options))
             print(_line(runs, name), flush=True)
             if not options.smoke:
                 _write(options, model, data, runs)
@@ -61,21 +70,23 @@ def _done(path: Path) -> list[dict[str, Any]]:
 def _subject(options: argparse.Namespace):
     if options.smoke:
         model, data, _ = tiny()
-        return model, data
+        return model, data, None
     if not (options.weights and options.eval_data):
         raise SystemExit("WEIGHTS and --eval-data are needed (or --smoke)")
     model = jp.converters.load(options.arch, options.weights)
-    return model, read_evaluation_data(options.eval_data, model.spec)
+    data = read_evaluation_data(options.eval_data, model.spec)
+    return model, data, options.inputs and read_inputs(options.inputs, model.spec)[:NUM_GIVEN]
 
 
-def _run(model, data, name: str, key: int, options: argparse.Namespace) -> dict[str, Any]:
-    given = {"evaluations": options.evaluations} if options.evaluations else {}
+def _run(model, data, given, name: str, key: int, options: argparse.Namespace) -> dict[str, Any]:
+    budget = {"evaluations": options.evaluations} if options.evaluations else {}
     report = jp.prune(
         model,
         sparsity=options.sparsity,
+        inputs=given,
         key=key,
         evaluation_data=data,
-        **{**VARIANTS[name], **given},
+        **{**VARIANTS[name], **budget},
     ).to_json()
     kept = ("accuracy", "fitness", "winner", "candidates", "trust", "evaluations", "seconds")
     return {
@@ -104,10 +115,11 @@ def _write(options: argparse.Namespace, model, data, runs: list[dict[str, Any]])
         "model": model.spec.name,
         "sha256": model.spec.source and model.spec.source.sha256,
         "sparsity": options.sparsity,
+        "inputs": "unlabelled" if options.inputs else "none",
         "num_labelled": len(data[1]),
     }
     write(options.out, document(__doc__, **about, runs=runs))
-    with picture(options.out, 12, 4, panels=3) as axes:
+    with picture(options.out, 16, 4, panels=4) as axes:
         for name in SEARCHES:
             mine = [run for run in runs if run["variant"] == name]
             for run in mine[:1]:
@@ -117,17 +129,21 @@ def _write(options: argparse.Namespace, model, data, runs: list[dict[str, Any]])
 
 
 def _draw(axes: Any, run: dict[str, Any]) -> None:
-    """Fitness over evaluations and over seconds, accuracy over evaluations."""
+    """Fitness and accuracy, over evaluations and over seconds."""
     history, seconds = run["history"], run["seconds"]["search"]
     evaluations = history["evaluations"]
     times = [seconds * count / evaluations[-1] for count in evaluations]
     axes[0].step(evaluations, history["best"], where="post", label=run["variant"])
     axes[1].step(times, history["best"], where="post", label=run["variant"])
     counts, reached = zip(*history["accuracy"], strict=True)
-    axes[2].step(counts, [100 * one for one in reached], where="post", label=run["variant"])
+    shown = [100 * one for one in reached]
+    axes[2].step(counts, shown, where="post", label=run["variant"])
+    moments = [seconds * count / evaluations[-1] for count in counts]
+    axes[3].step(moments, shown, where="post", label=run["variant"])
     axes[0].set(xlabel="evaluations", ylabel="best fitness so far")
     axes[1].set(xlabel="seconds of search", ylabel="best fitness so far")
     axes[2].set(xlabel="evaluations", ylabel="accuracy of the best, refitted, %")
+    axes[3].set(xlabel="seconds of search", ylabel="accuracy of the best, refitted, %")
 
 
 def _options() -> argparse.Namespace:
