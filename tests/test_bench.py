@@ -67,6 +67,7 @@ def test_everyone_computes_the_same(strategy):
     assert all(name in shown for name in ("jgaprune", *result["competitors"]))
 
 
+@pytest.mark.slow
 def test_command_line():
     arguments = ["bench", "--arch", "mlp", "--inputs", "4", "--population", "2", "--rounds", "1"]
     done = CliRunner().invoke(main, [*arguments, "--strategy", "vmap", "--no-rivals", "--json"])

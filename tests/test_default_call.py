@@ -74,6 +74,7 @@ def test_same_key_same_run(report):
     assert again.history.best == report.history.best
 
 
+@pytest.mark.slow
 def test_it_races():
     raced = jp.prune(MODEL, **CALL, racing=True)
     assert raced.settings["racing"] == {"look_inputs": 4, "survivors": 2, "cost": 1 / 7}

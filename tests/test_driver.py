@@ -146,7 +146,14 @@ ROWS = {
 """Where the tables of the tests say more than the name in the driver."""
 
 
-@pytest.mark.parametrize("space", SPACES)
+SLOW = ("blocks", "input_channels")
+"""Spaces that differ from others in nothing that the driver sees."""
+
+
+@pytest.mark.parametrize(
+    "space",
+    [pytest.param(one, marks=pytest.mark.slow) if one in SLOW else one for one in SPACES],
+)
 @pytest.mark.parametrize("evolver", ["genetic", pytest.param("paper5", marks=pytest.mark.slow)])
 def test_every_space_runs_with_its_evolvers(space, evolver):
     # That of the default call trains and refits: with its shapes, its programs are those of there.
@@ -305,7 +312,13 @@ def test_seeds_that_a_space_cannot_express_are_named(usual):
 
 
 @pytest.mark.parametrize(
-    "key", [np.int64(3), jax.random.PRNGKey(3), jax.random.key(3, impl="rbg")], ids=str
+    "key",
+    [
+        np.int64(3),
+        jax.random.PRNGKey(3),
+        pytest.param(jax.random.key(3, impl="rbg"), marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_every_kind_of_key_is_taken(key):
     assert prune(key=key).evaluations == 12

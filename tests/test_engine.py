@@ -83,6 +83,7 @@ def test_blocks_of_generations_equal_single_steps(key):
     assert trees_equal(together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *records))
 
 
+@pytest.mark.slow  # forgets all programs
 def test_more_generations_than_one_program_holds(key, monkeypatch):
     monkeypatch.setattr(engine_search, "_BLOCK", 4)
     jax.clear_caches()
