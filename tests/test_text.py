@@ -165,7 +165,7 @@ def test_a_language_model_is_pruned_without_data():
         population=4,
         evaluation_data=(data, np.roll(data, -1, axis=1)),
     )
-    assert report.settings["inputs"] == "sampled" and report.settings["repair"] == "reconstruct"
+    assert report.settings["inputs"] == "sampled" and report.settings["repair"] == "distil"
     assert report.sparsity == pytest.approx(0.5, abs=1e-3)
     assert report.perplexity["pruned"] == pytest.approx(
         perplexity(model, report.params, report.buffers, data, np.roll(data, -1, axis=1)), rel=1e-5
