@@ -34,15 +34,16 @@ class Interrupts:
     def between_generations(self, show: Show | None) -> Show:
         """A callback for the driver that shows progress and passes on what was asked.
 
-        It raises KeyboardInterrupt where the driver expects it.
+        It raises KeyboardInterrupt where the driver expects it: behind a search there is only
+        its result to finish.
         """
 
         def record(progress: Progress) -> None:
-            if progress.phase == "search":
-                self.found = True
+            searching = progress.phase == "search"
+            self.found |= searching
             if show is not None:
                 show(progress)
-            if self.asked:
+            if self.asked and searching:
                 raise KeyboardInterrupt
 
         return record
