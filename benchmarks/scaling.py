@@ -117,7 +117,9 @@ def _generation(task: Task, strategy: Strategy) -> Program:
     bundles, size = (task.space, task.objective, task.evolver), len(task.genomes)
 
     def generation(bundles: Any, state: SearchState) -> Any:
-        return build_search(*bundles, population=size, strategy=strategy).step(state)
+        space, *others = bundles
+        space = space._replace(mutation_cost=task.space.mutation_cost)  # counted, so not traced
+        return build_search(space, *others, population=size, strategy=strategy).step(state)
 
     carried = [_state(task)]
     lowered = jax.jit(generation, donate_argnames="state").lower(bundles, carried[0])
