@@ -2,7 +2,7 @@
 
 Compiling is most of what the tests do: the processes of one run share what they compiled, from
 the first import of a test file on, and code is optimised little, as in JAX's own tests.
-`JAX_DISABLE_MOST_OPTIMIZATIONS=0` tests what users run.
+`JAX_DISABLE_MOST_OPTIMIZATIONS=0` tests what users run (`XLA_FLAGS=` too).
 """
 
 import os
@@ -13,6 +13,13 @@ import jax
 import pytest
 
 _PROGRAMS = pytest.StashKey[str]()
+
+if jax.__version_info__ < (0, 11):  # XLA stops at a flag that it does not know
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+    )
+    """A third less to compile."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,6 +51,13 @@ def _folder_of_programs(config: pytest.Config) -> str:
 @pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(7)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs() -> Iterator[None]:
+    """A process may map 65 530 pieces of memory (Linux's default), each program takes some."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(autouse=True, scope="session")
