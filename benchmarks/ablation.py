@@ -3,13 +3,14 @@
 `prune` on one network, at one sparsity, without data or with 256 unlabelled inputs, as it is, with
 one part left out or added at a time, under the same keys. Random search draws masks from the same
 space, hill climbing has one parent and two children; both get as many evaluations, and the same
-seeds, training and repair.
+training and repair; the climber starts from the best two seeds.
 
     python benchmarks/ablation.py WEIGHTS --arch cifar_resnet20 --inputs UNLABELLED.npz \
         --eval-data TEST.npz --sparsity 0.9
 
 Writes a JSON file after each run, and a picture of fitness and accuracy over evaluations and
-seconds beside it; runs that it holds already are not done again.
+seconds (those of the whole search, in proportion to evaluations) beside it; runs that it holds
+already are not done again.
 """
 
 import argparse
@@ -44,6 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "racing": {"racing": True},
     "racing, two looks": {"racing": (jp.Racing(1 / 16, 1 / 2), jp.Racing(1 / 4, 1 / 4))},
 }
+REACHED = "accuracy of the best, refitted, %"
 SEARCHES = ("default", "random search", "hill climbing", "racing", "bases, then weights")
 
 
@@ -51,7 +53,8 @@ def main() -> None:
     """Runs every variant under every key."""
     options = _options()
     model, data, given = _subject(options)
-    runs = [] if options.smoke else _done(options.out)
+    about = _about(options, model, data)
+    runs = [] if options.smoke else _done(options.out, about)
     for key in options.keys:
         for name in options.variants:
             if any((run["variant"], run["key"]) == (name, key) for run in runs):
@@ -59,12 +62,30 @@ def main() -> None:
             runs.append(_run(model, data, given, name, key, options))
             print(_line(runs, name), flush=True)
             if not options.smoke:
-                _write(options, model, data, runs)
+                _write(options.out, about, runs)
 
 
-def _done(path: Path) -> list[dict[str, Any]]:
+def _about(options: argparse.Namespace, model: jp.Model, data: Any) -> dict[str, Any]:
+    """What all runs of a file have in common."""
+    return {
+        "model": model.spec.name,
+        "sha256": model.spec.source and model.spec.source.sha256,
+        "sparsity": options.sparsity,
+        "evaluations": options.evaluations,
+        "inputs": "unlabelled" if options.inputs else "none",
+        "num_labelled": len(data[1]),
+    }
+
+
+def _done(path: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
     """The runs that an earlier call has left."""
-    return json.loads(path.read_text())["runs"] if path.exists() else []
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    other = {name: found[name] for name in about if found[name] != about[name]}
+    if other:
+        raise SystemExit(f"{path} is of {other}; pass another --out")
+    return found["runs"]
 
 
 def _subject(options: argparse.Namespace):
@@ -110,16 +131,9 @@ def _line(runs: list[dict[str, Any]], name: str) -> str:
     )
 
 
-def _write(options: argparse.Namespace, model, data, runs: list[dict[str, Any]]) -> None:
-    about = {
-        "model": model.spec.name,
-        "sha256": model.spec.source and model.spec.source.sha256,
-        "sparsity": options.sparsity,
-        "inputs": "unlabelled" if options.inputs else "none",
-        "num_labelled": len(data[1]),
-    }
-    write(options.out, document(__doc__, **about, runs=runs))
-    with picture(options.out, 16, 4, panels=4) as axes:
+def _write(path: Path, about: dict[str, Any], runs: list[dict[str, Any]]) -> None:
+    write(path, document(__doc__, **about, runs=runs))
+    with picture(path, 16, 4, panels=4) as axes:
         for name in SEARCHES:
             mine = [run for run in runs if run["variant"] == name]
             for run in mine[:1]:
@@ -141,9 +155,9 @@ def _draw(axes: Any, run: dict[str, Any]) -> None:
     moments = [seconds * count / evaluations[-1] for count in counts]
     axes[3].step(moments, shown, where="post", label=run["variant"])
     axes[0].set(xlabel="evaluations", ylabel="best fitness so far")
-    axes[1].set(xlabel="seconds of search", ylabel="best fitness so far")
-    axes[2].set(xlabel="evaluations", ylabel="accuracy of the best, refitted, %")
-    axes[3].set(xlabel="seconds of search", ylabel="accuracy of the best, refitted, %")
+    axes[1].set(xlabel="seconds of search, in proportion", ylabel="best fitness so far")
+    axes[2].set(xlabel="evaluations", ylabel=REACHED)
+    axes[3].set(xlabel="seconds of search, in proportion", ylabel=REACHED)
 
 
 def _options() -> argparse.Namespace:

@@ -31,12 +31,15 @@ from tasks import Subject, choose_subject
 
 import jgaprune as jp
 from jgaprune import objectives
-from jgaprune.driver.baselines import one_shot_masks, one_shot_scores
 from jgaprune.driver.choices import choose_space
-from jgaprune.driver.finish import hold_out
+from jgaprune.driver.ground import Ground
+from jgaprune.driver.inputs import hold_out
+from jgaprune.driver.plan import Choices
 from jgaprune.driver.presets import PRESETS
-from jgaprune.driver.train import train_masks
-from jgaprune.driver.wiring import Keys, make_repair, split_key
+from jgaprune.driver.progress import ignore
+from jgaprune.driver.seeding import make_seeds
+from jgaprune.driver.stopwatch import Stopwatch
+from jgaprune.driver.wiring import Keys, make_judge, make_repair, split_key
 from jgaprune.inputs import vary
 from jgaprune.types import Array, Genome, Genomes, MaskSpace, Repair
 
@@ -141,15 +144,21 @@ def _measured(on: Subject, repair: Repair, sparsity: float, keys: Keys, argument
 def _genes(on: Subject, repair: Repair, sparsity: float, keys: Keys, arguments) -> Genes:
     """The space and seeds of a default search, and random genomes around the seeds."""
     model, seen = on.model, on.inputs
-    scores = one_shot_scores(model, sparsity, seen.for_repair, repair)
-    if steps := arguments.train_steps:
-        scores["straight_through"] = train_masks(
-            model, sparsity, seen.all, scores["gradual"], repair, steps, keys.masks
-        )
-    space = choose_space("bases", model, sparsity, scores)
-    masks = one_shot_masks(scores, model.layout, sparsity)
-    seeds = jnp.stack([space.encode(one) for one in masks.values()])
-    random, names = np.random.default_rng(arguments.key), np.array(list(masks))
+    judge = make_judge(model, "output_distance", repair.inputs, None, repair, keys.scores, None)
+    start = make_seeds(
+        model,
+        Ground(seen, "distil", repair, None, judge),
+        Choices("bases", "output_distance", "genetic"),
+        sparsity,
+        keys.masks,
+        usual_steps=arguments.train_steps,
+        asked_steps=None,
+        watch=Stopwatch(),
+        tell=ignore,
+    )
+    space = choose_space("bases", model, sparsity, start.scores)
+    seeds = jnp.stack([space.encode(one) for one in start.masks.values()])
+    random, names = np.random.default_rng(arguments.key), np.array(list(start.masks))
     parents = random.integers(len(names), size=(arguments.genomes, 2))
     mutations = np.round(_MOST_MUTATIONS ** random.uniform(size=arguments.genomes)).astype(int)
     draws = jax.random.split(keys.around, arguments.genomes)

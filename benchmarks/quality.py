@@ -3,11 +3,12 @@
 `prune` with nothing set but the sparsity, for every source of inputs, sparsity and key: without any
 data, with 256 unlabelled images, or on noise; a key changes the synthesised inputs and the search.
 Beside it, on the same inputs, the one-shot methods without repair, with the repair of the search,
-and the best of them (by fitness) with its weights distilled as long as ours. Rivals, by choice:
-SparseGPT; masks trained straight through from LAMP, weights untouched; random search and hill
-climbing with our seeds, training and repair; our search with the weights untouched, or with no
-repair at all; and the paper's five strategies without labels. Searches get the same number of
-evaluations. The labelled test images are seen by the report only.
+and the best of them (by fitness) with its weights distilled as long as ours, whether that helps or
+not. Rivals, by choice: SparseGPT; masks trained straight through from LAMP, weights untouched;
+random search with our seeds, training and repair; hill climbing with the same, from the best two
+seeds; our search with the weights untouched, or with no repair at all; and the paper's five
+strategies without labels. Searches get the same number of evaluations. The labelled test images are
+seen by the report only.
 
     python benchmarks/quality.py WEIGHTS --arch cifar_resnet20 --inputs UNLABELLED.npz \
         --eval-data TEST.npz
@@ -38,6 +39,7 @@ from subjects import NUM_GIVEN, parser, tiny
 
 import jgaprune as jp
 from jgaprune.inputs.files import read_evaluation_data, read_inputs
+from jgaprune.report.environment import device, versions
 
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 SOURCES = ("none", "unlabelled", NOISE)
@@ -98,7 +100,7 @@ def _run(cell: Cell, key: int, options: argparse.Namespace) -> Run:
                     f"{options.out} has runs of {spent} evaluations; pass another --out"
                 )
             return run
-    cell["runs"].append({"key": key})
+    cell["runs"].append({"key": key, "device": device(), "versions": versions()})
     return cell["runs"][-1]
 
 

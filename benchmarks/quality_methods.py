@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import jgaprune as jp
-from jgaprune.driver.finish import hold_out
-from jgaprune.driver.inputs import NUM_INPUTS, Inputs, make_inputs
+from jgaprune.driver.inputs import NUM_INPUTS, Inputs, hold_out, make_inputs
 from jgaprune.driver.measure import EvaluationData, repaired
 from jgaprune.driver.train import distilled, train_masks
 from jgaprune.driver.wiring import Keys, make_repair, split_key

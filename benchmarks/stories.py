@@ -110,10 +110,11 @@ def main() -> None:
     """Prunes by every method at every sparsity, under every key."""
     options = _options()
     cells: list[dict[str, Any]] = []
+    dense: dict[int, dict[str, float]] = {}
     for key in options.keys:
         subject = _subject(options, key)
-        dense = _measured(subject, subject.model.params, subject.model.buffers)
-        print(f"key {key}, dense: {dense}", flush=True)
+        dense[key] = _measured(subject, subject.model.params, subject.model.buffers)
+        print(f"key {key}, dense: {dense[key]}", flush=True)
         for sparsity in options.sparsities:
             for name, run in _runs(subject, sparsity, key, options):
                 cells.append({"key": key, "sparsity": sparsity, "method": name, **run})

@@ -33,7 +33,7 @@ def train(
     key: Key,
     seed: int,
 ) -> Params:
-    """Whole batches of every image once per epoch, in an order that the seed draws.
+    """Whole batches of the images in an order that the seed draws, epoch after epoch.
 
     Args:
       logits: of the network.
@@ -41,7 +41,7 @@ def train(
       data: images and labels `int [N]`.
       optimizer: with its schedule, which knows the number of steps.
       batch: images per step.
-      epochs: passes over the images.
+      epochs: passes over the images; of the last, what fills no batch is left out.
       key: of dropout.
       seed: of the order.
     """

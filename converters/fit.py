@@ -58,7 +58,7 @@ def fit(architecture: Architecture, config: Config, tensors: dict[str, FileTenso
       config: its arguments, complete.
       tensors: of the file, as from `known_names`.
     """
-    module = nnx.eval_shape(lambda: architecture.build(config, nnx.Rngs(0)))
+    module = nnx.eval_shape(lambda: architecture.build(config, _keys()))
     renamed = architecture.renamed(shapes_of(tensors))
     flattened = architecture.flattened(config)
     pairs, missing, unsuitable, used = [], [], [], {}
@@ -88,6 +88,19 @@ def fit(architecture: Architecture, config: Config, tensors: dict[str, FileTenso
         tuple((tensor.name, tensor.shape) for tensor in unexpected),
         tuple(unsuitable),
     )
+
+
+class _OneKey(nnx.RngStream):
+    """Gives all layers one key: shapes don't depend on it, and to count is slow in a trace."""
+
+    def __call__(self) -> jax.Array:
+        return self.key[...]
+
+
+def _keys() -> nnx.Rngs:
+    keys = nnx.Rngs(0)
+    keys.params = _OneKey(0, tag="params")  # type: ignore[attr-defined]
+    return keys
 
 
 def shapes_of(tensors: dict[str, FileTensor]) -> Shapes:

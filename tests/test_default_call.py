@@ -77,7 +77,7 @@ def test_same_key_same_run(report):
 @pytest.mark.slow
 def test_it_races():
     raced = jp.prune(MODEL, **CALL, racing=True)
-    assert raced.settings["racing"] == {"look_inputs": 4, "survivors": 2, "cost": 1 / 7}
+    assert raced.settings["racing"] == [{"look_inputs": 4, "survivors": 2, "cost": 1 / 7}]
     assert raced.fitness["best"] <= raced.fitness["start"]
 
 

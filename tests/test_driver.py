@@ -146,8 +146,8 @@ ROWS = {
 """Where the tables of the tests say more than the name in the driver."""
 
 
-SLOW = ("blocks", "input_channels")
-"""Spaces that differ from others in nothing that the driver sees."""
+SLOW = ("bases", "blocks", "channels", "input_channels", "scores")
+"""Spaces that differ from others in nothing that the driver sees, or that other tests search."""
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,16 @@ COMPARISONS = {
 }
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+USUAL_OBJECTIVES = ("accuracy", "feature_distance", "kl", "output_distance")
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        one if one in USUAL_OBJECTIVES else pytest.param(one, marks=pytest.mark.slow)
+        for one in OBJECTIVES
+    ],
+)
 def test_every_objective_is_what_its_name_says(objective):
     labels = LABELS if objective in ("accuracy", "cross_entropy") else None
     report = prune(objective=objective, labels=labels, evolver="paper1")
@@ -196,6 +205,12 @@ def test_every_objective_is_what_its_name_says(objective):
         reference = dense.logits if labels is None else jnp.asarray(labels)
         fitness, _ = COMPARISONS[objective](pruned.logits, reference)
     assert report.fitness["best"] == pytest.approx(float(fitness), rel=1e-4)
+
+
+def test_labelled_inputs_are_refitted_to_and_none_is_held_out():
+    report = prune(objective="accuracy", labels=LABELS, repair="distil", train_steps=2)
+    assert report.settings["num_held_out"] == 0 and report.settings["repair"] == "distil"
+    assert said(report, "nothing was distilled") and report.winner == "evolved"
 
 
 def test_every_paper_strategy_and_evosax_have_names():

@@ -9,8 +9,9 @@ from helpers import INPUTS, LAYOUT, MODEL, RECONSTRUCT, SPARSITY, base, inputs_f
 import jgaprune as jp
 from jgaprune import saliency
 from jgaprune.driver import train
-from jgaprune.driver.finish import best_of, contenders, finish, hold_out
-from jgaprune.driver.inputs import Inputs
+from jgaprune.driver.contenders import best_of, contenders
+from jgaprune.driver.finish import finish
+from jgaprune.driver.inputs import Inputs, hold_out
 from jgaprune.driver.measure import Judge, repaired
 from jgaprune.report import Baseline, Measure
 
@@ -68,7 +69,26 @@ def test_interrupted_training_leaves_the_repaired_weights(monkeypatch):
 
     monkeypatch.setattr(train, "distil", interrupt)
     result = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 3, KEY)
+    assert result.interrupted
     assert trees_equal((result.params, result.buffers), repaired(MODEL, RECONSTRUCT, GOOD))
+
+
+def test_who_watches_may_end_the_training():
+    told = []
+
+    def stop_at_the_second_step(progress):
+        told.append(progress.phase)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    result = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 9, KEY, stop_at_the_second_step)
+    assert told == ["finish", "finish"] and result.interrupted and result.winner == "good"
+
+
+def test_nothing_is_distilled_where_nothing_can_judge_it():
+    inputs = Inputs(INPUTS, len(INPUTS), "given")
+    result = finish(JUDGE, "output_distance", {"good": GOOD}, inputs, 3, KEY)
+    assert list(result.measures) == ["good"] and "held out" in result.warnings[0]
 
 
 @pytest.mark.parametrize(("num", "first"), [(64, 64), (64, 40), (16, 8), (7, 7)])

@@ -22,6 +22,12 @@ def test_presets_are_one_effort_at_three_sizes():
     assert [PRESETS[name].steps for name in PRESETS] == [100, 300, 1200]
 
 
+def test_a_large_population_gets_a_few_generations():
+    assert USUAL.budget(Budget(), True, 64).evaluations == 4 * 64
+    assert USUAL.budget(Budget(), True, 8).evaluations == USUAL.refitted
+    assert USUAL.budget(Budget(evaluations=70), True, 64).evaluations == 70
+
+
 @pytest.mark.parametrize(
     ("budget", "refits", "steps"),
     [

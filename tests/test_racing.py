@@ -66,7 +66,7 @@ def test_same_key_same_run(report):
 
 
 def test_looks_are_paid_for_out_of_the_budget(report):
-    assert report.settings["racing"] == {"look_inputs": 2, "survivors": 2, "cost": 1 / 8}
+    assert report.settings["racing"] == [{"look_inputs": 2, "survivors": 2, "cost": 1 / 8}]
     each = 2 + 1
     assert report.history.evaluations == [8 + each * done for done in range(11)]
     assert report.evaluations == 38 and 38 + each > 40
@@ -74,13 +74,13 @@ def test_looks_are_paid_for_out_of_the_budget(report):
 
 def test_shares_can_be_set():
     report = race(racing=jp.Racing(look_fraction=1 / 2, survivor_fraction=1 / 8))
-    assert report.settings["racing"] == {"look_inputs": 8, "survivors": 1, "cost": 1 / 2}
+    assert report.settings["racing"] == [{"look_inputs": 8, "survivors": 1, "cost": 1 / 2}]
     assert np.diff(report.history.evaluations).tolist() == [1 + 4] * report.generations
 
 
 def test_nobody_races_unless_asked():
     report = jp.prune(MODEL, **CALL, evaluations=24)
-    assert report.settings["racing"] is None
+    assert report.settings["racing"] == []
     assert np.diff(report.history.evaluations).tolist() == [8] * report.generations
 
 

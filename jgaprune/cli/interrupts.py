@@ -34,16 +34,16 @@ class Interrupts:
     def between_generations(self, show: Show | None) -> Show:
         """A callback for the driver that shows progress and passes on what was asked.
 
-        It raises KeyboardInterrupt where the driver expects it: behind a search there is only
-        its result to finish.
+        It raises KeyboardInterrupt where the driver expects it, once for every signal: in the
+        search, between its stages, and while its result is finished.
         """
 
         def record(progress: Progress) -> None:
-            searching = progress.phase == "search"
-            self.found |= searching
+            self.found |= progress.phase == "search"
             if show is not None:
                 show(progress)
-            if self.asked and searching:
+            if self.asked:  # which it is only where something was found
+                self.asked = False
                 raise KeyboardInterrupt
 
         return record

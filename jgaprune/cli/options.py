@@ -63,7 +63,7 @@ def looks(
     try:
         pairs = [one.split(":") for one in text.split(",")]
         asked = tuple(Racing(_share(seen), _share(left)) for seen, left in pairs)
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ArithmeticError):
         raise click.BadParameter(
             "expected for every look the share of the inputs and that of the masks that go on, "
             f"for example 1/16:1/2,1/4:1/4; got {text!r}."
@@ -121,13 +121,19 @@ def budget_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def effort_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds `--preset`, `--train-steps` and `--gradient-swaps`."""
+    """Adds `--preset`, `--seeds`, `--train-steps` and `--gradient-swaps`."""
     command = click.option(
         "--gradient-swaps/--no-gradient-swaps",
         default=True,
         show_default=True,
         help="In the space weights, let half of the mutations swap what a gradient on 64 inputs "
-        "says; it counts as three evaluations on so many. Not with --train-steps 0.",
+        "says; each counts as three forward passes over these. Not with --train-steps 0.",
+    )(command)
+    command = click.option(
+        "--seeds/--no-seeds",
+        default=True,
+        show_default=True,
+        help="Start from the one-shot masks, and so end no worse than the best of them.",
     )(command)
     command = click.option(
         "--train-steps",

@@ -106,7 +106,8 @@ def choose_space(
 
     Args:
       space: its name, or the space.
-      model: the dense network, whose weights' magnitude it is built on otherwise.
+      model: the dense network; a space is built on the magnitude of its weights unless `scores` or
+        `order` say more.
       sparsity: fraction to remove.
       scores: all that there are, for "bases".
       order: what the stage before says, for spaces that are built on one saliency.

@@ -5,22 +5,26 @@ the best masks found and the best seeds, and the winner of them after its weight
 meet once more on inputs held out from everything.
 """
 
-import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from jgaprune.driver.choices import choose_objective
+from jgaprune.driver.contenders import contenders, fittest
+from jgaprune.driver.ground import Ground
 from jgaprune.driver.inputs import Inputs
-from jgaprune.driver.measure import Judge, fitness_of, repaired
+from jgaprune.driver.loop import Progression
+from jgaprune.driver.measure import Judge, decoded, fitness_of, repaired
+from jgaprune.driver.progress import OnRecord, Progress, ignore
+from jgaprune.driver.seeding import Seeding
 from jgaprune.driver.train import distilled
-from jgaprune.report import Baseline, Measure
+from jgaprune.report import Measure
 from jgaprune.types import Array, Buffers, Key, Masks, Objective, Params, Repair
 
-_HELD_OUT = 8
-"""One input of so many is held out."""
+_IMITATION = "output_distance"
+"""What the choice goes by where the objective is the caller's own."""
 
 
 class Result(NamedTuple):
@@ -32,6 +36,8 @@ class Result(NamedTuple):
       buffers: its statistics.
       winner: its name.
       measures: by name, fitness on the inputs held out, and accuracy.
+      interrupted: whether distilling was.
+      warnings: why nothing was distilled where it was to be expected.
     """
 
     masks: Masks
@@ -39,25 +45,70 @@ class Result(NamedTuple):
     buffers: Buffers
     winner: str
     measures: dict[str, Measure]
+    interrupted: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def finish_run(
+    ground: Ground,
+    start: Seeding,
+    objective: str | Objective,
+    done: Progression,
+    key: Key,
+    *,
+    with_seeds: bool,
+    tell: OnRecord,
+) -> Result:
+    """The result of a search; an interrupt leaves it as the search found it.
+
+    Args:
+      ground: of the run.
+      start: what the search started from.
+      objective: of the run, by name or the caller's own.
+      done: what the search found; is told of an interrupt.
+      key: of training.
+      with_seeds: whether the best seeds may win, too.
+      tell: what the run is watched by.
+    """
+    found = {"evolved": decoded(done.space, done.genome)}
+    seeds = contenders(start.baselines) if with_seeds and isinstance(objective, str) else ()
+    all_ = found | {name: start.masks[name] for name in seeds}
+    choose = partial(
+        finish,
+        ground.judge,
+        objective if isinstance(objective, str) else _IMITATION,
+        inputs=ground.inputs,
+        key=key,
+    )
+    try:
+        tell(Progress("finish"))
+        steps = 0 if done.interrupted else start.steps.weights
+        result = choose(all_, steps=steps, tell=tell)
+    except KeyboardInterrupt:
+        result = choose(found, steps=0)._replace(interrupted=True)
+    done.interrupted |= result.interrupted
+    return result
 
 
 def finish(
     judge: Judge,
-    objective: str | Objective,
+    objective: str,
     candidates: dict[str, Masks],
     inputs: Inputs,
     steps: int,
     key: Key,
+    tell: OnRecord = ignore,
 ) -> Result:
     """Chooses among candidates, distils the winner, and keeps that if it is better.
 
     Args:
       judge: of the run.
-      objective: by name, or the caller's own, by which nothing is chosen.
+      objective: by which it is chosen.
       candidates: masks by name; where nothing is better, the first.
-      inputs: of the run; without any held out nothing is chosen.
+      inputs: of the run; without any held out nothing is chosen, and so nothing distilled.
       steps: of training; 0 leaves it out.
       key: of training.
+      tell: what the run is watched by; what it raises ends the training.
     """
     entries: dict[str, tuple[Masks, Params, Buffers]] = {
         name: (masks, *repaired(judge.model, judge.repair, masks))
@@ -66,56 +117,49 @@ def finish(
     measures = {
         name: _measure(judge, objective, inputs.held_out, *one) for name, one in entries.items()
     }
-    winner = _best(measures)
-    if steps:
-        masks, params, buffers = entries[winner]
-        name = f"{winner}, distilled"
-        entries[name] = (
-            masks,
-            *distilled(judge.model, (params, buffers), masks, inputs, steps, key),
-        )
-        measures[name] = _measure(judge, objective, inputs.held_out, *entries[name])
-        winner = _best({one: measures[one] for one in (winner, name)})
-    masks, params, buffers = entries[winner]
-    return Result(masks, params, buffers, winner, measures)
+    winner = fittest(measures)
+    chosen = Result(*entries[winner], winner, measures)
+    if not steps:
+        return chosen
+    if not len(inputs.held_out):
+        few = "No inputs could be held out to judge distilled weights by: nothing was distilled."
+        return chosen._replace(warnings=(few,))
+    try:
+        return _distilled(judge, objective, chosen, inputs, steps, key, tell)
+    except KeyboardInterrupt:
+        return chosen._replace(interrupted=True)
 
 
-def best_of(baselines: dict[str, Baseline]) -> str:
-    """The one-shot masks of the best fitness after the repair, by name."""
-    return _best({name: one.repaired for name, one in baselines.items()})
-
-
-def contenders(baselines: dict[str, Baseline]) -> tuple[str, ...]:
-    """The best one-shot masks, and if these were trained by gradient the best of the others.
-
-    What was trained on inputs is fitted to them the most.
-    """
-    untrained = {name: one for name, one in baselines.items() if name != "straight_through"}
-    return tuple(dict.fromkeys((best_of(baselines), best_of(untrained))))
-
-
-def hold_out(inputs: Inputs, key: Key) -> Inputs:
-    """Holds out an eighth of the inputs, of those for the repair and of the others alike."""
-    parts = jnp.split(jnp.arange(len(inputs.all)), [inputs.num_for_repair])
-    divided = [_divided(part, one) for part, one in zip(parts, jax.random.split(key), strict=True)]
-    kept, held_out = (jnp.concatenate(one) for one in zip(*divided, strict=True))
-    return inputs._replace(
-        all=inputs.all[kept],
-        num_for_repair=len(divided[0][0]),
-        held_out=inputs.all[held_out],
+def _distilled(
+    judge: Judge,
+    objective: str,
+    chosen: Result,
+    inputs: Inputs,
+    steps: int,
+    key: Key,
+    tell: OnRecord,
+) -> Result:
+    """The same with weights distilled if these are better; both are measured."""
+    weights = distilled(
+        judge.model,
+        (chosen.params, chosen.buffers),
+        chosen.masks,
+        inputs,
+        steps,
+        key,
+        on_step=lambda: tell(Progress("finish")),
     )
-
-
-def _divided(indices: Array, key: Key) -> tuple[Array, Array]:
-    """Most of the indices in their order, and a random few."""
-    few = len(indices) // _HELD_OUT
-    drawn = jax.random.permutation(key, len(indices))
-    return indices[jnp.sort(drawn[few:])], indices[drawn[:few]]
+    name = f"{chosen.winner}, distilled"
+    measure = _measure(judge, objective, inputs.held_out, chosen.masks, *weights)
+    measures = {**chosen.measures, name: measure}
+    if fittest({one: measures[one] for one in (chosen.winner, name)}) == name:
+        chosen = chosen._replace(params=weights[0], buffers=weights[1], winner=name)
+    return chosen._replace(measures=measures)
 
 
 def _measure(
     judge: Judge,
-    objective: str | Objective,
+    objective: str,
     held_out: Array | tuple[()],
     masks: Masks,
     params: Params,
@@ -123,7 +167,7 @@ def _measure(
 ) -> Measure:
     """Of finished weights: nothing is repaired any more."""
     fitness = None
-    if isinstance(objective, str) and isinstance(held_out, jax.Array) and len(held_out):
+    if isinstance(held_out, jax.Array) and len(held_out):
         as_is = Repair(held_out, Partial(_as_is, judge.model.apply, held_out, params, buffers))
         score = choose_objective(objective, judge.model, held_out, None, as_is)
         fitness = fitness_of(score, judge.key, masks)
@@ -132,11 +176,3 @@ def _measure(
 
 def _as_is(apply, held_out: Array, params: Params, buffers: Buffers, *masked):
     return apply(params, buffers, held_out), params, buffers
-
-
-def _best(measures: dict[str, Measure]) -> str:
-    def rank(name: str) -> float:
-        fitness = measures[name].fitness
-        return math.inf if fitness is None or math.isnan(fitness) else fitness
-
-    return min(measures, key=rank)

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,6 +14,8 @@ from jgaprune.types import Array, Key, Repair
 NUM_INPUTS = 512
 """Inputs that a search should see: on half of them it fits what is odd about them."""
 _FEWEST_MADE = 256
+_HELD_OUT = 8
+"""One input of so many is held out."""
 
 
 class Inputs(NamedTuple):
@@ -106,3 +109,22 @@ def num_made(num_given: int) -> int:
 
 def _shows_norms(model: Model) -> bool:
     return model.observe is not None and bool(model.spec.norms)
+
+
+def hold_out(inputs: Inputs, key: Key) -> Inputs:
+    """Holds out an eighth of the inputs, of those for the repair and of the others alike."""
+    parts = jnp.split(jnp.arange(len(inputs.all)), [inputs.num_for_repair])
+    divided = [_divided(part, one) for part, one in zip(parts, jax.random.split(key), strict=True)]
+    kept, held_out = (jnp.concatenate(one) for one in zip(*divided, strict=True))
+    return inputs._replace(
+        all=inputs.all[kept],
+        num_for_repair=len(divided[0][0]),
+        held_out=inputs.all[held_out],
+    )
+
+
+def _divided(indices: Array, key: Key) -> tuple[Array, Array]:
+    """Most of the indices in their order, and a random few."""
+    few = len(indices) // _HELD_OUT
+    drawn = jax.random.permutation(key, len(indices))
+    return indices[jnp.sort(drawn[few:])], indices[drawn[:few]]

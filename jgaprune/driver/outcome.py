@@ -28,7 +28,10 @@ def make_report(
     if done.failures:
         warnings += (f"{done.failures} evaluations gave NaN and counted as the worst.",)
     warnings += _disappointments(done.history.best[-1], baselines)
-    found = trust(done.genome, done.history.best[-1])
+    try:
+        found = trust(done.genome, done.history.best[-1])
+    except KeyboardInterrupt:
+        found, done.interrupted = Trust(), True
     return Report(
         model=judge.model,
         params=result.params,

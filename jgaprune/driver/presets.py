@@ -19,9 +19,16 @@ class Effort:
     refitted: int
     steps: int
 
-    def budget(self, asked: Budget, refits: bool) -> Budget:
-        """What was asked for; the usual number of evaluations if nothing was."""
-        return asked.resolved(self.refitted if refits else self.evaluations)
+    def budget(self, asked: Budget, refits: bool, generation: int = 0) -> Budget:
+        """What was asked for; the usual number of evaluations if nothing was.
+
+        Args:
+          asked: by the caller.
+          refits: whether evaluations refit weights.
+          generation: candidates of one, in all stages, where their number was asked for.
+        """
+        usual = self.refitted if refits else self.evaluations
+        return asked.resolved(max(usual, _FEWEST_GENERATIONS * generation))
 
     def steps_within(self, budget: Budget, refits: bool, population: int) -> int:
         """Steps in proportion to a budget that is smaller than usual.
@@ -36,6 +43,7 @@ class Effort:
         return round(self.steps * min(counts) / usual)
 
 
+_FEWEST_GENERATIONS = 4
 _USUAL = Effort(evaluations=1000, refitted=120, steps=300)
 PRESETS = {
     "fast": replace(_USUAL, evaluations=334, refitted=40, steps=100),

@@ -2,37 +2,26 @@
 
 from functools import partial
 
-import jax
 import numpy as np
 
-from jgaprune.driver.baselines import one_shot_masks, scores_for
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.check import check_call
-from jgaprune.driver.choices import REFITTING
-from jgaprune.driver.finish import best_of, contenders, finish, hold_out
-from jgaprune.driver.inputs import make_inputs
-from jgaprune.driver.measure import EvaluationData, decoded, measure_baselines
+from jgaprune.driver.finish import finish_run
+from jgaprune.driver.ground import make_ground
+from jgaprune.driver.measure import EvaluationData
 from jgaprune.driver.outcome import accuracy_of, make_report
 from jgaprune.driver.plan import Choices, Spaces, initial_of_stages, plan_search
 from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.progress import OnRecord, Progress, ignore
 from jgaprune.driver.racing import Looks, make_screens
+from jgaprune.driver.seeding import make_seeds
 from jgaprune.driver.settings import describe_run
 from jgaprune.driver.stages import Stage, Stages, run_stages
 from jgaprune.driver.stopwatch import Stopwatch
-from jgaprune.driver.train import choose_steps, choose_swaps, train_masks
+from jgaprune.driver.train import choose_swaps
 from jgaprune.driver.trust import examine, unseen_by
-from jgaprune.driver.wiring import (
-    build_ready,
-    choose_repair,
-    inputs_to_score,
-    make_judge,
-    make_repair,
-    repair_name,
-    split_key,
-)
+from jgaprune.driver.wiring import build_ready, repair_name, split_key
 from jgaprune.engine import Strategy
-from jgaprune.inputs import vary
 from jgaprune.model import Model
 from jgaprune.report import Report
 from jgaprune.types import Array, Evolver, Key, Objective, Repair
@@ -83,8 +72,10 @@ def prune(
       labels: `int [N]`, for the objectives "accuracy" and "cross_entropy" only: the paper's
         setting.
       space: "bases", "levels", "offsets" (one per layer), "blocks", "channels", "input_channels",
-        "weights", "scores", or a `MaskSpace`; or several, coarse first, such as "bases,weights":
-        searches on equal shares of the budget, each from what the one before found.
+        "weights", "scores", or a `MaskSpace`; "blocks", "channels" and "input_channels" add
+        offsets for groups of weights, which are still removed one by one. Or several, coarse
+        first, such as "bases,weights": searches on equal shares of the budget, each from what the
+        one before found.
       objective: "output_distance", "total_variation", "logit_cosine", "logit_mse", "kl",
         "reverse_kl", "agreement", "feature_distance", "accuracy", "cross_entropy", a weighted sum
         such as "kl+0.1*feature_distance", or an `Objective`.
@@ -100,10 +91,12 @@ def prune(
       preset: "fast", "default" or "thorough": a third, one or four times the usual effort, for
         evaluations and training.
       train_steps: of gradient training, of masks before the search in the space "bases" and of
-        weights after it with the repair "distil"; 0 for none. By default 300 times the preset's
-        effort, fewer where the budget is below the usual.
+        weights after it with the repair "distil"; 0 for none, and no `gradient_swaps` either. By
+        default 300 times the preset's effort, fewer where the budget is below the usual.
       gradient_swaps: whether half of the mutations in the space "weights" swap what a gradient on
-        64 inputs says, which counts as three evaluations on so many; not where nothing is trained.
+        64 inputs says; each counts as three forward passes over these. With the evolvers
+        "genetic" and "level_switch" only, and not where inputs are noise, labels are needed,
+        nothing is repaired, or the objective or the repair is your own.
       racing: whether children are looked at on an eighth of the inputs, and only the best quarter
         of them evaluated in full; or a `Racing` with other shares; or several of them, looks one
         after another, on growing shares of the inputs and with falling shares of the children.
@@ -113,7 +106,8 @@ def prune(
         worse than the best of them where the space can express them; "paper1" to "paper5" are
         never seeded.
       evaluations: budget in candidates, generation 0 included; by default 120 where weights are
-        refitted, else 1000, times the preset's effort.
+        refitted, else 1000, times the preset's effort, and never less than four generations of a
+        `population` that is given.
       generations: budget in generations.
       seconds: budget in seconds of search.
       population: candidates per generation; by default 16, or less for a budget below 480
@@ -136,8 +130,8 @@ def prune(
 
     Raises:
       ValueError: the call cannot work; every fault is named.
-      KeyboardInterrupt: before there was anything to return; later ones end the search early
-        and the report says so.
+      KeyboardInterrupt: before there was anything to return. Later ones end the search, or what
+        comes after it, early, and the report says so.
     """
     watch, tell = Stopwatch(), on_record or ignore
     repair = {True: "auto", False: "none"}[repair] if isinstance(repair, bool) else repair
@@ -169,63 +163,50 @@ def prune(
         build_plan(initial=initial, stage=stage)
 
     tell(Progress("inputs"))
-    supplement = supplement and labels is None
-    chosen = make_inputs(
-        model, inputs, repair, keys.inputs, supplement=supplement, num_inputs=num_inputs
-    )
-    repair = choose_repair(repair, choices, chosen.origin)
-    refitting = repair in REFITTING
-    if refitting:
-        chosen = hold_out(chosen, keys.choice)
-    vary_key = jax.random.fold_in(keys.inputs, 1)
-    varied = None if labels is not None else vary(vary_key, chosen.all)  # labels would not hold
-    used_repair = make_repair(model, chosen, repair, varied)
-    shown = inputs_to_score(chosen, repair, used_repair)
-    judge = make_judge(
-        model, choices.objective, shown, labels, used_repair, keys.scores, evaluation_data
+    ground = make_ground(
+        model,
+        choices,
+        keys,
+        inputs=inputs,
+        labels=labels,
+        supplement=supplement,
+        num_inputs=num_inputs,
+        repair=repair,
+        evaluation_data=evaluation_data,
     )
     watch.lap("inputs")
 
-    tell(Progress("baselines"))
-    budget = PRESETS[preset].budget(budget, refitting)
+    effort, refitting = PRESETS[preset], ground.refits is not None
+    budget = effort.budget(budget, refitting, len(choices.spaces) * (population or 0))
     initial = initial_of_stages(model, choices, population, budget)
-    refits = used_repair if refitting else None
-    scores = scores_for(choices.spaces, model, sparsity, chosen.for_repair, refits)
-    watch.lap("one_shot")
-    one_shot = one_shot_masks(scores, model.layout, sparsity)
-    baselines = measure_baselines(judge, one_shot)
-    watch.lap("baselines")
-
-    tell(Progress("training"))
-    steps, untrained = choose_steps(
+    start = make_seeds(
         model,
-        PRESETS[preset].steps_within(budget, refitting, initial),
-        asked=train_steps,
-        choices=choices,
-        repair=repair,
-        inputs=chosen,
+        ground,
+        choices,
+        sparsity,
+        keys.masks,
+        usual_steps=effort.steps_within(budget, refitting, initial),
+        asked_steps=train_steps,
+        watch=watch,
+        tell=tell,
     )
-    if steps.masks:
-        start = scores["lamp" if refits is None else best_of(baselines)]
-        trained = train_masks(model, sparsity, chosen.all, start, refits, steps.masks, keys.masks)
-        scores["straight_through"] = trained
-        more = one_shot_masks({"straight_through": trained}, model.layout, sparsity)
-        one_shot, baselines = one_shot | more, baselines | measure_baselines(judge, more)
-    watch.lap("training")
 
     tell(Progress("compile"))
-    asked = gradient_swaps and train_steps != 0
-    swaps = choose_swaps(model, choices, repair, chosen, refits) if asked else None
-    build_plan = partial(build_plan, initial=initial, scores=scores, swaps=swaps)
+    swaps, unswapped = None, tuple[str, ...]()
+    if gradient_swaps and train_steps != 0:
+        swaps, unswapped = choose_swaps(model, choices, ground.repair, ground.inputs, ground.refits)
+    build_plan = partial(build_plan, initial=initial, scores=start.scores, swaps=swaps)
     plan = build_plan()
-    screens = make_screens(model, racing, plan, objective, chosen, labels, repair, varied)
+    screens = make_screens(
+        model, racing, plan, objective, ground.inputs, labels, ground.repair, ground.varied
+    )
     seeded = seeds and not choices.names()[-1].startswith("paper")
-    each = judge.seconds_per_evaluation(one_shot["lamp"])
+    each = ground.judge.seconds_per_evaluation(start.masks["lamp"])
     prepare = partial(
         build_ready,
-        objective=judge.repaired,
-        seeds=one_shot if seeded else {},
-        fitness={name: one.repaired.fitness for name, one in baselines.items()},
+        objective=ground.judge.repaired,
+        seeds=start.masks if seeded else {},
+        fitness={name: one.repaired.fitness for name, one in start.baselines.items()},
         strategy=strategy,
         chunk=chunk,
         expected_seconds=budget.expected_seconds(initial, each) / len(choices.spaces),
@@ -233,35 +214,38 @@ def prune(
         screens=screens,
     )
     stages = Stages(
-        model, choices, sparsity, scores, build_plan, prepare, budget, keys.search, watch
+        model, choices, sparsity, start.scores, build_plan, prepare, budget, keys.search, watch
     )
     first = Stage(plan, prepare(plan, key=keys.search))
     watch.lap("compile")
-    done, notes, lost = run_stages(stages, first, accuracy_of(judge), tell)
+    done, notes, lost = run_stages(stages, first, accuracy_of(ground.judge), tell)
 
-    tell(Progress("finish"))
-    found = {"evolved": decoded(done.space, done.genome)}
-    if refitting and isinstance(objective, str) and seeded:
-        found |= {name: one_shot[name] for name in contenders(baselines)}
-    weight_steps = 0 if done.interrupted else steps.weights
-    result = finish(judge, objective, found, chosen, weight_steps, keys.weights)
+    result = finish_run(
+        ground, start, objective, done, keys.weights, with_seeds=seeded and refitting, tell=tell
+    )
     watch.lap("finish")
     settings = describe_run(
         choices,
-        chosen,
+        ground.inputs,
         first,
         notes,
         sparsity=sparsity,
-        repair=repair_name(model, repair),
+        supplement=supplement,
+        repair=repair_name(model, ground.repair),
         preset=preset,
-        train_steps=steps._asdict(),
+        train_steps=start.steps._asdict(),
         gradient_swaps=swaps is not None,
         screens=screens,
         budget=budget,
         population=population,
         key=keys.root,
     )
-    unseen = unseen_by(model, objective, chosen, repair, used_repair, keys.unseen, fresh=trust)
-    look = examine(judge, done.space, unseen, one_shot, baselines, keys.around if trust else None)
-    warnings = chosen.warnings + untrained + lost
-    return make_report(judge, sparsity, result, done, baselines, settings, warnings, watch, look)
+    unseen = unseen_by(
+        model, objective, ground.inputs, ground.repair, ground.fitted, keys.unseen, fresh=trust
+    )
+    around = keys.around if trust else None
+    look = examine(ground.judge, done.space, unseen, start.masks, start.baselines, around)
+    warnings = ground.inputs.warnings + start.warnings + unswapped + lost + result.warnings
+    return make_report(
+        ground.judge, sparsity, result, done, start.baselines, settings, warnings, watch, look
+    )

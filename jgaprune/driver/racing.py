@@ -175,11 +175,9 @@ def look(inputs: Inputs, fraction: float) -> tuple[Inputs, np.ndarray]:
     return inputs._replace(all=inputs.all[indices], num_for_repair=len(repaired)), indices
 
 
-def describe_racing(
-    screens: Sequence[Screen], num_inputs: int
-) -> dict[str, float] | list[dict[str, float]] | None:
-    """The numbers of one look, or a list of those of several; None where nothing races."""
-    described: list[dict[str, float]] = [
+def describe_racing(screens: Sequence[Screen], num_inputs: int) -> list[dict[str, float]]:
+    """The numbers of every look; none where nothing races."""
+    return [
         {
             "look_inputs": round(screen.cost * num_inputs),
             "survivors": screen.survivors,
@@ -187,7 +185,6 @@ def describe_racing(
         }
         for screen in screens
     ]
-    return described if len(described) > 1 else described[0] if described else None
 
 
 def _useful(num_inputs: Sequence[int], survivors: Sequence[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""The settings of a run for its report: all that is needed to repeat it."""
+"""The settings of a run for its report: what was asked for, and what was chosen."""
 
 from typing import Any
 
@@ -20,6 +20,7 @@ def describe_run(
     stages: list[dict[str, object]],
     *,
     sparsity: float,
+    supplement: bool,
     repair: str | None,
     preset: str,
     train_steps: dict[str, int],
@@ -37,6 +38,7 @@ def describe_run(
       first: the first stage.
       stages: what each of them spent, and how it ended.
       sparsity: fraction to remove.
+      supplement: whether synthesised inputs might join given ones.
       repair: its name; None for none.
       preset: its name.
       train_steps: of masks and of weights.
@@ -52,6 +54,7 @@ def describe_run(
         "inputs": inputs.origin,
         "num_inputs": len(inputs.all),
         "num_held_out": len(inputs.held_out),
+        "supplement": supplement,
         **dict(zip(choices._fields, choices.names(), strict=True)),
         "stages": stages,
         "repair": repair,

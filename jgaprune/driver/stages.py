@@ -156,6 +156,7 @@ def _note(name: str, ready: Ready, done: Progression, before: tuple[int, int]) -
         "space": name,
         "evaluations": done.evaluations - evaluations,
         "generations": done.generation - generation,
+        "handed_over": ready.num_handed_over,
         "seeds": ready.num_seeds,
         "best": done.best,
         "strategy": str(ready.strategy),

@@ -14,7 +14,7 @@ from jgaprune.model import Model
 from jgaprune.repair import batch_norm_delta
 from jgaprune.report import LABELLED_OBJECTIVES
 from jgaprune.saliency import one_shot, ranked
-from jgaprune.training import Training, distil, gradient_swaps, imitation, straight_through
+from jgaprune.training import OnStep, Training, distil, gradient_swaps, imitation, straight_through
 from jgaprune.types import Array, Buffers, Key, Masks, MaskSpace, Params, Repair, Scores
 
 _SCORE_RATE_ALONE = 0.05
@@ -70,8 +70,8 @@ def _can_imitate(choices: Choices, repair: str | Repair, inputs: Inputs) -> bool
 
 def choose_swaps(
     model: Model, choices: Choices, repair: str | Repair, inputs: Inputs, refits: Repair | None
-) -> Swaps | None:
-    """What makes mutations ask for a gradient in the space "weights"; None where it is of no use.
+) -> tuple[Swaps | None, tuple[str, ...]]:
+    """What makes mutations ask for a gradient in the space "weights", and why not where expected.
 
     Args:
       model: the dense network.
@@ -82,11 +82,11 @@ def choose_swaps(
     """
     mutates = choices.evolver in ("genetic", "level_switch")
     fit = "weights" in choices.spaces and mutates and _can_imitate(choices, repair, inputs)
-    return (
-        partial(_with_swaps, model, inputs, refits)
-        if fit and has_gradient(model, inputs.all)
-        else None
-    )
+    if not fit:
+        return None, ()
+    if not has_gradient(model, inputs.all):
+        return None, (f"JAX cannot differentiate {model.spec.name}: no mutation asks a gradient.",)
+    return partial(_with_swaps, model, inputs, refits), ()
 
 
 def _with_swaps(
@@ -153,25 +153,29 @@ def distilled(
     inputs: Inputs,
     steps: int,
     key: Key,
+    on_step: OnStep | None = None,
 ) -> tuple[Params, Buffers]:
     """Repaired weights trained further, with the batch-norm statistics that belong to them.
 
     Args:
       model: the dense network.
-      repaired: weights and statistics that the run's repair made of the masks; they are what
-        is left where training is interrupted.
+      repaired: weights and statistics that the run's repair made of the masks.
       masks: what is kept.
       inputs: of the run, unlabelled.
       steps: of training.
       key: of its batches.
+      on_step: called before every step.
     """
-    settings = Training(steps)
-    try:
-        params = distil(
-            imitation(model), repaired[0], masks, inputs.all, key, settings=settings, vary=vary
-        )
-    except KeyboardInterrupt:
-        return repaired
+    params = distil(
+        imitation(model),
+        repaired[0],
+        masks,
+        inputs.all,
+        key,
+        settings=Training(steps),
+        vary=vary,
+        on_step=on_step,
+    )
     return _corrected(batch_norm_delta(model, inputs.for_repair), params, model.buffers)
 
 

@@ -21,10 +21,19 @@ from jgaprune.types import Array, Genomes, Key, Masks, MaskSpace, Objective, Rep
 
 
 class Ready(NamedTuple):
-    """A search ready to run, with what was chosen for it."""
+    """A search ready to run, with what was chosen for it.
+
+    Attributes:
+      search: compiled.
+      strategy: of evaluation.
+      num_handed_over: genomes of the stage before in generation 0.
+      num_seeds: one-shot masks in generation 0.
+      warnings: what the space has no genome for.
+    """
 
     search: Search
     strategy: Strategy
+    num_handed_over: int
     num_seeds: int
     warnings: tuple[str, ...]
 
@@ -166,8 +175,8 @@ def build_ready(
         strategy=strategy,
         screen=screens,
     ).compile(key)
-    num_seeds = 0 if genomes is None else jax.tree.leaves(genomes)[0].shape[0]
-    return Ready(search, strategy, num_seeds, warnings)
+    placed = 0 if genomes is None else jax.tree.leaves(genomes)[0].shape[0]
+    return Ready(search, strategy, taken, placed - taken, warnings)
 
 
 def _encode(

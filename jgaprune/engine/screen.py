@@ -38,14 +38,6 @@ class Screen:
     survivors: int = field(metadata={"static": True})
     cost: float = field(metadata={"static": True})
 
-    def evaluations(self, population: int) -> int:
-        """What a generation costs with this look alone, in full evaluations, rounded up.
-
-        >>> Screen(max, survivors=4, cost=0.125).evaluations(20)
-        7
-        """
-        return evaluations([self], population)
-
     def faults(self) -> list[str]:
         """What is wrong with it, in words."""
         found = []

@@ -44,8 +44,8 @@ def compare_labels(logits: Array, labels: Array) -> tuple[Array, Array]:
 
 def compare_likelihood(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Cross-entropy of logits `[N, C]` to labels `[N]`."""
-    log_likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], axis=-1)
-    loss = -jnp.mean(log_likelihood)
+    likelihoods = jax.nn.log_softmax(logits.astype(jnp.float32))
+    loss = -jnp.mean(jnp.take_along_axis(likelihoods, labels[..., None], axis=-1))
     return loss, loss
 
 

@@ -136,7 +136,7 @@ def _surprise(
     apply: Apply, params: Params, buffers: Buffers, inputs: Array, labels: Array
 ) -> Array:
     """Cross-entropy to every label, in nats: float32 would lose digits in a sum of many."""
-    likelihoods = jax.nn.log_softmax(apply(params, buffers, inputs))
+    likelihoods = jax.nn.log_softmax(apply(params, buffers, inputs).astype(jnp.float32))
     taken = jnp.take_along_axis(likelihoods, jnp.maximum(labels, 0)[..., None], axis=-1)[..., 0]
     return jnp.where(labels == _NO_CLASS, 0.0, -taken)
 

@@ -24,10 +24,10 @@ def uniform_magnitude(params: Params, layout: Layout, sparsity: float) -> Scores
 def row_magnitude(params: Params, layout: Layout, sparsity: float) -> Scores:
     """The largest weights of every row or filter, the same share everywhere.
 
-    A row is what one index of the last axis, the outputs', sees. All rows of a tensor keep as many
-    weights but for one; where the share leaves a rest, it goes to the rows whose next weight is
-    largest. It is Wanda where all inputs are alike: Sun et al., ICLR 2024, compare weights so.
-    Args and result as in `magnitude`.
+    A row is what one index of the last axis, the outputs', sees. All rows of a tensor keep the same
+    number of weights, give or take one: where the share leaves a rest, it goes to the rows whose
+    next weight is largest. It is Wanda where all inputs are alike: Sun et al., ICLR 2024, compare
+    weights so. Args and result as in `magnitude`.
 
     >>> scores = row_magnitude({"w": jnp.array([[9.0, 2], [8, 1]])}, Layout(("w",), ((2, 2),)), 0.5)
     >>> (scores["w"] >= 1).tolist()

@@ -1,6 +1,6 @@
 """Gradients of label-free losses: mask scores and kept weights trained, swaps proposed."""
 
-from jgaprune.training.descent import Loss, Training, Vary
+from jgaprune.training.descent import Loss, OnStep, Training, Vary
 from jgaprune.training.distil import distil
 from jgaprune.training.imitation import imitation
 from jgaprune.training.straight_through import Trained, straight_through
@@ -8,6 +8,7 @@ from jgaprune.training.swaps import gradient_swaps
 
 __all__ = [
     "Loss",
+    "OnStep",
     "Trained",
     "Training",
     "Vary",

@@ -18,6 +18,8 @@ Loss = Callable[[Params, Array], Array]
 """`params, inputs [B, ...] -> loss []`; a pytree (`jax.tree_util.Partial`)."""
 Vary = Callable[[Key, Array], Array]
 """`key, inputs -> inputs`: a random variation of a batch; a module-level function."""
+OnStep = Callable[[], None]
+"""Called before every step."""
 Groups = dict[str, Any]
 """What is trained: pytrees of arrays by name, each with its own learning rate."""
 
@@ -70,6 +72,7 @@ def descend(
     rates: Mapping[str, float],
     settings: Training,
     vary: Vary | None,
+    on_step: OnStep | None = None,
 ) -> Groups:
     """Trains what `start` holds.
 
@@ -81,12 +84,15 @@ def descend(
       rates: the learning rate of each group at the start.
       settings: steps and batch.
       vary: applied to every batch.
+      on_step: called before every step; what it raises ends the training.
     """
     plan = _Plan(tuple(sorted(rates.items())), settings, vary)
     groups = jax.tree.map(jnp.array, start)  # they are donated
     state = _optimizer(settings).init(groups)
     # One program per step, not one scan: gradients of convolutions are slow in loops on CPU.
     for step_key in jax.random.split(key, settings.steps):
+        if on_step is not None:
+            on_step()
         groups, state = _improve(groups, state, plan, loss, inputs, step_key)
     return groups
 

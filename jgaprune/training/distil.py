@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from jgaprune.masks import apply_masks
-from jgaprune.training.descent import USUAL, Groups, Loss, Training, Vary, descend
+from jgaprune.training.descent import USUAL, Groups, Loss, OnStep, Training, Vary, descend
 from jgaprune.types import Array, Key, Masks, Params
 
 
@@ -22,6 +22,7 @@ def distil(
     *,
     settings: Training = USUAL,
     vary: Vary | None = None,
+    on_step: OnStep | None = None,
 ) -> Params:
     """Trains all parameters that are no removed weights.
 
@@ -33,6 +34,7 @@ def distil(
       key: of the batches.
       settings: steps, batch and `weight_rate`.
       vary: applied to every batch.
+      on_step: called before every step; what it raises ends the training.
 
     Returns:
       Parameters in which removed weights are zero.
@@ -46,6 +48,7 @@ def distil(
         rates={"weights": settings.weight_rate},
         settings=settings,
         vary=vary,
+        on_step=on_step,
     )
     return apply_masks({**fixed, **groups["weights"]}, masks)
 

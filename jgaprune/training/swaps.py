@@ -79,7 +79,7 @@ def gradient_swaps(
       gradients cost on average: three evaluations each, in proportion to the batch.
 
     Raises:
-      ValueError: a setting is out of its range.
+      ValueError: a setting is out of its range, or the space cannot encode masks.
     """
     if not (0.0 < chance <= 1.0 and 0.0 < swap_fraction <= 1.0 and batch >= 1):
         raise ValueError(

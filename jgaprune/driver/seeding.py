@@ -1,0 +1,85 @@
+"""What a search starts from: one-shot masks, measured, and the best of them trained by gradient."""
+
+from typing import NamedTuple
+
+from jgaprune.driver.baselines import one_shot_masks, scores_for
+from jgaprune.driver.contenders import best_of
+from jgaprune.driver.ground import Ground
+from jgaprune.driver.measure import measure_baselines
+from jgaprune.driver.plan import Choices
+from jgaprune.driver.progress import OnRecord, Progress
+from jgaprune.driver.stopwatch import Stopwatch
+from jgaprune.driver.train import Steps, choose_steps, train_masks
+from jgaprune.model import Model
+from jgaprune.report import Baseline
+from jgaprune.types import Key, Masks, Scores
+
+
+class Seeding(NamedTuple):
+    """What a search starts from, by name.
+
+    Attributes:
+      scores: saliencies, which spaces are built on.
+      masks: of each of them.
+      baselines: what the masks are worth, with and without the repair.
+      steps: of gradient training, of these masks and of the weights at the end.
+      warnings: where nothing could be trained.
+    """
+
+    scores: dict[str, Scores]
+    masks: dict[str, Masks]
+    baselines: dict[str, Baseline]
+    steps: Steps
+    warnings: tuple[str, ...]
+
+
+def make_seeds(
+    model: Model,
+    ground: Ground,
+    choices: Choices,
+    sparsity: float,
+    key: Key,
+    *,
+    usual_steps: int,
+    asked_steps: int | None,
+    watch: Stopwatch,
+    tell: OnRecord,
+) -> Seeding:
+    """Scores and measures the one-shot masks, and trains the best of them.
+
+    Args:
+      model: the dense network.
+      ground: what measures them.
+      choices: of the caller.
+      sparsity: fraction to remove.
+      key: of training.
+      usual_steps: of training, for this effort and budget.
+      asked_steps: of training, that the caller asked for; None for the usual number.
+      watch: counts the seconds of each part.
+      tell: what the run is watched by.
+    """
+    tell(Progress("baselines"))
+    inputs, refits, layout = ground.inputs, ground.refits, model.layout
+    scores = scores_for(choices.spaces, model, sparsity, inputs.for_repair, refits)
+    watch.lap("one_shot")
+    masks = one_shot_masks(scores, layout, sparsity)
+    baselines = measure_baselines(ground.judge, masks)
+    watch.lap("baselines")
+
+    tell(Progress("training"))
+    steps, warnings = choose_steps(
+        model,
+        usual_steps,
+        asked=asked_steps,
+        choices=choices,
+        repair=ground.repair,
+        inputs=inputs,
+    )
+    if steps.masks:
+        start = scores["lamp" if refits is None else best_of(baselines)]
+        trained = train_masks(model, sparsity, inputs.all, start, refits, steps.masks, key)
+        scores["straight_through"] = trained
+        more = one_shot_masks({"straight_through": trained}, layout, sparsity)
+        masks, baselines = masks | more, baselines | measure_baselines(ground.judge, more)
+    watch.lap("training")
+    return Seeding(scores, masks, baselines, steps, warnings)
