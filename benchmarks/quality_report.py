@@ -10,6 +10,7 @@ from quality_methods import ONE_SHOT, PAPER, SEARCHES, SPARSE_GPT, STRAIGHT_THRO
 
 Cell = dict[str, Any]
 OURS = "evolved"
+_EVOLVED = "evolved, not distilled"
 _DISTILLED = "best one-shot, distilled"
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "best one-shot, repaired": (
@@ -43,7 +44,7 @@ def accuracies(run: Run) -> dict[str, float]:
         found[_DISTILLED] = run["distilled"]["accuracy"]
     rivals = run.get("rivals", {})
     found |= {name: rivals[name]["accuracy"] for name in SEARCHES if name in rivals}
-    found[f"{OURS}, not distilled"] = run["evolved"]["candidates"]["evolved"]["accuracy"]
+    found[_EVOLVED] = run["evolved"]["candidates"]["evolved"]["accuracy"]
     return {**found, OURS: run["evolved"]["accuracy"]}
 
 
@@ -111,7 +112,7 @@ def _draw_source(panel: Any, names: list[str], source: str, cells: Sequence[Cell
 
 
 def _table(source: str, cells: Sequence[Cell]) -> list[str]:
-    heads = [f"inputs: {source}", *_COLUMNS, "ours", "keys", "above all by 2 sd"]
+    heads = [f"inputs: {source}", *_COLUMNS, _EVOLVED, "ours", "keys", "above all by 2 sd"]
     rows = [heads, ["---"] * len(heads)]
     for cell in cells:
         found = values(cell)
@@ -119,9 +120,8 @@ def _table(source: str, cells: Sequence[Cell]) -> list[str]:
         best = {name: _best(found, of) for name, of in _COLUMNS.items()}
         shown = [_entry(one, len(_COLUMNS[name]), len(ours)) for name, one in best.items()]
         verdict = _verdict(ours, {name: one[1] for name, one in best.items() if one})
-        rows.append(
-            [f"{100 * cell['sparsity']:g} %", *shown, _spread(ours), str(len(ours)), verdict]
-        )
+        ends = [_spread(found[_EVOLVED]), _spread(ours), str(len(ours)), verdict]
+        rows.append([f"{100 * cell['sparsity']:g} %", *shown, *ends])
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
