@@ -9,7 +9,7 @@ from documents import COLOURS, picture
 from quality_methods import ONE_SHOT, PAPER, SEARCHES, SPARSE_GPT, STRAIGHT_THROUGH, Run
 
 Cell = dict[str, Any]
-OURS = "evolved"
+OURS = "prune"
 _EVOLVED = "evolved, not distilled"
 _DISTILLED = "best one-shot, distilled"
 _COLUMNS: dict[str, tuple[str, ...]] = {
@@ -112,7 +112,7 @@ def _draw_source(panel: Any, names: list[str], source: str, cells: Sequence[Cell
 
 
 def _table(source: str, cells: Sequence[Cell]) -> list[str]:
-    heads = [f"inputs: {source}", *_COLUMNS, _EVOLVED, "ours", "keys", "above all by 2 sd"]
+    heads = [f"inputs: {source}", *_COLUMNS, _EVOLVED, OURS, "keys", "above all by 2 sd"]
     rows = [heads, ["---"] * len(heads)]
     for cell in cells:
         found = values(cell)
@@ -176,5 +176,5 @@ def _sources(cells: Sequence[Cell]) -> list[str]:
 def _in_order(found: Iterable[dict[str, Any]]) -> list[str]:
     """Names of methods, ours last."""
     names = dict.fromkeys(name for one in found for name in one)
-    last = (f"{OURS}, not distilled", OURS)
+    last = (_EVOLVED, OURS)
     return [*(name for name in names if name not in last), *last]
