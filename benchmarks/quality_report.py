@@ -12,13 +12,14 @@ Cell = dict[str, Any]
 OURS = "prune"
 _EVOLVED = "evolved, not distilled"
 _DISTILLED = "best one-shot, distilled"
+_CHOSEN = "best one-shot, distilled or not"
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "best one-shot, repaired": (
         *(f"{name}, repaired" for name in ONE_SHOT),
         f"{SPARSE_GPT}, batch_norm_delta",
         f"{SPARSE_GPT}, reconstruct",
     ),
-    "best one-shot, distilled": (_DISTILLED,),
+    "best one-shot, distilled": (_DISTILLED, _CHOSEN),
     "gradual, repaired": ("gradual, repaired",),
     "straight-through alone": (
         f"{STRAIGHT_THROUGH}, repaired",
@@ -42,6 +43,8 @@ def accuracies(run: Run) -> dict[str, float]:
             found[f"{title}, {repair}"] = reached
     if "distilled" in run:
         found[_DISTILLED] = run["distilled"]["accuracy"]
+        if "chosen" in run["distilled"]:
+            found[_CHOSEN] = run["distilled"]["chosen"]
     rivals = run.get("rivals", {})
     found |= {name: rivals[name]["accuracy"] for name in SEARCHES if name in rivals}
     found[_EVOLVED] = run["evolved"]["candidates"]["evolved"]["accuracy"]

@@ -263,6 +263,7 @@ def test_budgets_hold(limit):
         ({"chunk": 0}, "chunk must be"),
         ({"inputs": np.zeros((3, 8, 8), np.float32)}, r"shape \[N, 8, 8, 2\]"),
         ({"inputs": np.zeros((3, 8, 8, 2), np.uint8)}, "preprocessed floats"),
+        ({"inputs": "images.npz"}, "must be an array, got a path"),
         ({"inputs": np.full((3, 8, 8, 2), np.nan, np.float32)}, "NaN"),
         ({"objective": "accuracy"}, "needs inputs and labels"),
         ({"labels": LABELS}, "does not use them"),
@@ -355,6 +356,11 @@ def test_a_repair_of_ones_own_does_not_replace_the_inputs():
     assert with_inputs.settings["num_inputs"] == len(INPUTS)
     assert without.settings["num_inputs"] == 4
     assert with_inputs.fitness["start"] != without.fitness["start"]
+
+
+def test_a_file_is_no_model():
+    with pytest.raises(ValueError, match="got str; jgaprune.converters.load"):
+        jp.prune("weights.pth", sparsity=0.5)
 
 
 def test_several_faults_come_in_one_error():

@@ -186,7 +186,7 @@ def test_several_faults_are_listed_together(tmp_path):
     [
         ({"images": random_images(2, 8, 8)}, "labels missing"),
         ({"x": random_images(2, 8, 8)}, "images and labels missing"),
-        ({"images": random_images(2, 8, 8), "labels": np.zeros(2)}, "dtype float64; expected int"),
+        ({"images": random_images(2, 8, 8), "labels": np.zeros(2)}, "dtype float64 and shape (2,)"),
         ({"images": random_images(2, 8, 8), "labels": np.zeros(3, int)}, "expected (2,)"),
         ({"images": random_images(2, 8, 8), "labels": np.array([0, 10])}, "range over 0..10"),
         ({"images": random_images(2, 8, 8), "labels": np.array([-1, 1])}, "range over -1..1"),

@@ -27,6 +27,7 @@ from jgaprune.report import (
     SaveError,
     accuracy,
     check_out,
+    choice,
     comparison,
     load_run,
 )
@@ -167,6 +168,19 @@ def test_the_comparison_lines_up(report):
     ]
     blind = replace(report, accuracy=None)
     assert comparison(blind).splitlines()[-1] == "evolved (this run)        -    0.2500"
+
+
+def test_the_evolved_masks_have_their_own_accuracy_and_the_result_is_named(report):
+    candidates = {"evolved": Measure(0.2, 0.7), "lamp": Measure(0.1, 0.72)}
+    chosen = replace(report, candidates=candidates, winner="lamp")
+    assert comparison(chosen).splitlines()[-1].endswith("70.00 %")
+    assert choice(chosen).splitlines() == [
+        "result         fitness on inputs held out  accuracy",
+        "evolved                            0.2000   70.00 %",
+        "lamp <- saved                      0.1000   72.00 %",
+    ]
+    assert "lamp <- saved" in chosen.summary()
+    assert choice(replace(report, candidates={"evolved": Measure(0.2, 0.7)})) == ""
 
 
 @pytest.mark.parametrize("name", [None, False])

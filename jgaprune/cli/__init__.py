@@ -27,7 +27,7 @@ def main() -> None:
     one is repaired and saved beside a report that compares it with one-shot pruning.
 
     \b
-    See it work in about a minute:
+    See it work in a minute or three:
       jgaprune demo
     Prune your own network:
       jgaprune inspect weights.pth

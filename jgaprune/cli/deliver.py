@@ -7,7 +7,7 @@ import click
 
 from jgaprune.cli.faults import INTERRUPTED
 from jgaprune.model import Model
-from jgaprune.report import Report, comparison, save_folder
+from jgaprune.report import Report, choice, comparison, save_folder
 
 
 def deliver(report: Report, out: str, *, overwrite: bool, as_json: bool) -> None:
@@ -16,7 +16,7 @@ def deliver(report: Report, out: str, *, overwrite: bool, as_json: bool) -> None
     The comparison comes first: it is not lost if the disk turns out to be full.
     """
     if not as_json:
-        click.echo(comparison(report))
+        click.echo("\n\n".join(filter(None, (comparison(report), choice(report)))))
     place, written, aside = save_folder(report, out, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps(written.to_json(), indent=2))
@@ -28,8 +28,8 @@ def deliver(report: Report, out: str, *, overwrite: bool, as_json: bool) -> None
     tell_of_moved(aside)
     if report.interrupted:
         click.echo(
-            f"jgaprune: interrupted after {report.evaluations:,} evaluations; the best masks so "
-            f"far are in {place}.",
+            f"jgaprune: interrupted after {report.evaluations:,} evaluations; the best so far is "
+            f"in {place}.",
             err=True,
         )
         raise click.exceptions.Exit(INTERRUPTED)

@@ -30,6 +30,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.found = False
         self.asked = False
+        self.finishing = False
 
     def between_generations(self, show: Show | None) -> Show:
         """A callback for the driver that shows progress and passes on what was asked.
@@ -40,6 +41,7 @@ class Interrupts:
 
         def record(progress: Progress) -> None:
             self.found |= progress.phase == "search"
+            self.finishing = progress.phase == "finish"
             if show is not None:
                 show(progress)
             if self.asked:  # which it is only where something was found
@@ -53,7 +55,12 @@ class Interrupts:
         if not self.found:
             _end_process()
         self.asked = True
-        click.echo("jgaprune: stopping; what was found is being saved.", err=True)
+        what = (
+            "the result is being saved as it is"
+            if self.finishing
+            else "what was found is being saved"
+        )
+        _say(f"stopping; {what}.")
 
 
 @contextmanager
@@ -89,10 +96,16 @@ def _listen(heard: socket.socket, answer: Callable[[], None]) -> None:
             answer()
 
 
+def _say(sentence: str) -> None:
+    """On a line of its own, below a progress bar if there is one."""
+    bar = "\n" if sys.stderr.isatty() else ""
+    click.echo(f"{bar}jgaprune: {sentence}", err=True)
+
+
 def _end_process() -> None:
     """Leaves without tidying up: XLA's threads are at work, and nothing was written."""
     Console(stderr=True).show_cursor()
-    click.echo("jgaprune: interrupted; nothing was written.", err=True)
+    _say("interrupted; nothing was written.")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(INTERRUPTED)

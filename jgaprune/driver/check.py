@@ -1,5 +1,6 @@
 """Checks a call of `prune` before anything is computed; all faults in one error."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,11 @@ def check_call(
     Raises:
       ValueError: something in the call cannot work.
     """
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"model must be a jgaprune Model, got {type(model).__name__}; jgaprune.converters.load "
+            "reads one from a weight file, Model.from_nnx takes your own network."
+        )
     stages = listed(space)  # type: ignore[arg-type]
     faults = [
         *stage_faults(stages, evolver, budget),
@@ -159,6 +165,8 @@ def _evaluation_faults(data: Any, model: Model) -> list[str | None]:
 
 
 def _inputs_fault(what: str, inputs: object, model: Model) -> str | None:
+    if isinstance(inputs, str | Path):
+        return f"{what} must be an array, got a path; load it, for example with numpy.load"
     array = np.asarray(inputs)
     if model.spec.vocabulary is not None:
         faults = " ".join(token_faults(array, model.spec)).rstrip(".")

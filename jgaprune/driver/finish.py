@@ -25,6 +25,7 @@ from jgaprune.types import Array, Buffers, Key, Masks, Objective, Params, Repair
 
 _IMITATION = "output_distance"
 """What the choice goes by where the objective is the caller's own."""
+_UNDISTILLED = "The run was interrupted: its weights are not distilled."
 
 
 class Result(NamedTuple):
@@ -87,7 +88,8 @@ def finish_run(
     except KeyboardInterrupt:
         result = choose(found, steps=0)._replace(interrupted=True)
     done.interrupted |= result.interrupted
-    return result
+    skipped = done.interrupted and start.steps.weights and not result.warnings
+    return result._replace(warnings=(_UNDISTILLED,)) if skipped else result
 
 
 def finish(
@@ -127,7 +129,7 @@ def finish(
     try:
         return _distilled(judge, objective, chosen, inputs, steps, key, tell)
     except KeyboardInterrupt:
-        return chosen._replace(interrupted=True)
+        return chosen._replace(interrupted=True, warnings=(_UNDISTILLED,))
 
 
 def _distilled(

@@ -129,7 +129,10 @@ def token_faults(tokens: np.ndarray, spec: ModelSpec) -> list[str]:
 def label_faults(labels: np.ndarray, num_inputs: int, spec: ModelSpec) -> list[str]:
     """Why an array can't be the labels of so many inputs, one sentence each."""
     if labels.dtype.kind not in "iu":
-        return [f"labels have dtype {labels.dtype}; expected integers 0..{spec.num_outputs - 1}."]
+        return [
+            f"labels have dtype {labels.dtype} and shape {labels.shape}; expected integers "
+            f"0..{spec.num_outputs - 1} of shape {(num_inputs, *spec.label_shape)}."
+        ]
     faults = []
     if labels.shape != (num_inputs, *spec.label_shape):
         each = "token of every input" if spec.label_shape else "input"

@@ -10,7 +10,7 @@ from jgaprune.report.report import (
     Measure,
     Report,
 )
-from jgaprune.report.text import comparison
+from jgaprune.report.text import choice, comparison
 from jgaprune.report.trust import Fitness, HeldOut, RankCorrelation, Trust
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Trust",
     "accuracy",
     "check_out",
+    "choice",
     "comparison",
     "load_run",
     "perplexity",

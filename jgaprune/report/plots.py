@@ -74,7 +74,8 @@ def layers_figure(report: Report) -> Figure:
 def baselines_figure(report: Report) -> Figure:
     """The result beside one-shot masks, raw and repaired: by accuracy if known, else fitness."""
     by_accuracy = report.accuracy is not None
-    names = [*report.baselines, EVOLVED]
+    ours = "result" if by_accuracy else EVOLVED
+    names = [*report.baselines, ours]
     figure = Figure(figsize=(7.5, 1.6 + 0.55 * len(names)), layout="constrained")
     axes = figure.subplots()
     methods = report.baselines.values()
@@ -88,7 +89,7 @@ def baselines_figure(report: Report) -> Figure:
         _draw_bars(axes, below, repaired, _BLUE, "one-shot, repaired", by_accuracy)
     else:
         _draw_bars(axes, rows, raw, _BLUE, "one-shot", by_accuracy)
-    _draw_bars(axes, [len(rows)], [_value(best, by_accuracy)], _GREEN, EVOLVED, by_accuracy)
+    _draw_bars(axes, [len(rows)], [_value(best, by_accuracy)], _GREEN, ours, by_accuracy)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_ylabel("method")

@@ -23,6 +23,7 @@ def render(report: "Report") -> str:
         *(f"WARNING: {sentence}" for sentence in document["warnings"]),
         _section("Model", pairs(_model(document))),
         _section("Comparison (fitness: lower is better)", comparison(report)),
+        *([_section("Result", choice(report))] if choice(report) else []),
         _section("Search", pairs(_search(document))),
         *([_section("Trust", pairs(report.trust.lines()))] if report.trust.lines() else []),
         _section("Seconds", pairs({k: f"{v:.1f}" for k, v in report.seconds.items()})),
@@ -34,7 +35,7 @@ def render(report: "Report") -> str:
 
 
 def comparison(report: "Report") -> str:
-    """The table that sets the result beside the dense model and the one-shot baselines.
+    """The table that sets the evolved masks beside the dense model and the one-shot baselines.
 
     `repaired` is the column to its left after the run's repair. Columns are left out for a run
     without evaluation data, and for one without repair.
@@ -42,7 +43,9 @@ def comparison(report: "Report") -> str:
     quality = "perplexity" if report.perplexity else "accuracy"
     show = _number if report.perplexity else _percent
     reached = report.perplexity or report.accuracy or {}
-    best, pruned = _number(report.fitness["best"]), show(reached.get("pruned"))
+    found = report.candidates.get("evolved")
+    evolved = reached.get("pruned") if found is None else getattr(found, quality)
+    best, pruned = _number(report.fitness["best"]), show(evolved)
     rows = [["method", "fitness", "repaired", quality, "repaired"]]
     rows.append(["dense", _MISSING, _MISSING, show(reached.get("dense")), _MISSING])
     for name, baseline in report.baselines.items():
@@ -54,6 +57,19 @@ def comparison(report: "Report") -> str:
         rows[-1] = [EVOLVED, best, _MISSING, pruned, _MISSING]
         rows = [[name, fitness, value] for name, fitness, _, value, _ in rows]
     return table(rows if reached else [row[: len(row) // 2 + 1] for row in rows])
+
+
+def choice(report: "Report") -> str:
+    """What the result was chosen from, and which it is; empty where there was no choice."""
+    if len(report.candidates) < 2:
+        return ""
+    quality = "perplexity" if report.perplexity else "accuracy"
+    show = _number if report.perplexity else _percent
+    rows = [["result", "fitness on inputs held out", quality]]
+    for name, measure in report.candidates.items():
+        mark = f"{name} <- saved" if name == report.winner else name
+        rows.append([mark, _number(measure.fitness), show(getattr(measure, quality))])
+    return table(rows if report.perplexity or report.accuracy else [row[:2] for row in rows])
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
