@@ -131,7 +131,7 @@ def test_the_report_holds_what_was_found(report):
     assert set(report.trust.warnings()) <= set(report.warnings)
     document = json.loads(json.dumps(report.to_json()))["trust"]
     assert document["held_out"]["seen"]["evolved"] == found.seen.evolved
-    assert "held-out" in report.summary()
+    assert "other inputs" in report.summary()
 
 
 def test_fitness_that_is_the_error_correlates_perfectly(report):

@@ -17,8 +17,10 @@ Show = Callable[[Progress], None]
 _PHASES = {
     "inputs": "making inputs",
     "baselines": "measuring one-shot baselines",
+    "training": "training masks",
     "compile": "compiling",
     "search": "searching",
+    "finish": "choosing the result and distilling it",
 }
 _SECONDS_BETWEEN_LINES = 30.0
 

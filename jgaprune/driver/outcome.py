@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from jgaprune.driver.finish import Result
 from jgaprune.driver.loop import Progression
@@ -32,6 +33,7 @@ def make_report(
         found = trust(done.genome, done.history.best[-1])
     except KeyboardInterrupt:
         found, done.interrupted = Trust(), True
+    evolved = result.winner.startswith("evolved")  # else nobody follows the search
     return Report(
         model=judge.model,
         params=result.params,
@@ -51,7 +53,7 @@ def make_report(
         candidates=result.measures,
         settings=settings,
         interrupted=done.interrupted,
-        warnings=warnings + found.warnings(),
+        warnings=warnings + (found if evolved else replace(found, held_out=None)).warnings(),
         trust=found,
     )
 

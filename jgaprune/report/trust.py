@@ -48,7 +48,7 @@ class HeldOut:
         if not self.seen.gain > _NEXT_TO_NOTHING or not math.isfinite(self.seen.gain):
             return ()
         numbers = (
-            f"on {self.num_inputs} held-out inputs ({self.inputs}) fitness is "
+            f"on {self.num_inputs} other inputs ({self.inputs}) fitness is "
             f"{number(self.unseen.evolved)}, that of {self.baseline} {number(self.unseen.baseline)}"
         )
         if not self.unseen.gain > 0:
@@ -116,12 +116,12 @@ class Trust:
         """For the text of the report."""
         lines = {}
         if held := self.held_out:
-            for where, fitness in (("search's inputs", held.seen), ("held-out", held.unseen)):
+            for where, fitness in (("search's inputs", held.seen), ("other inputs", held.unseen)):
                 lines[where] = (
                     f"{number(fitness.evolved)} evolved, {number(fitness.baseline)} "
                     f"{held.baseline}: {100 * fitness.gain:+.1f} % gained"
                 )
-            lines["held out"] = f"{held.num_inputs} inputs, {held.inputs}"
+            lines["those are"] = f"{held.num_inputs} inputs, {held.inputs}"
         if ranks := self.rank_correlation:
             said = "not defined" if ranks.spearman is None else f"{ranks.spearman:.3f}"
             lines["rank correlation"] = (
