@@ -14,12 +14,12 @@ import pytest
 
 _PROGRAMS = pytest.StashKey[str]()
 
-if jax.__version_info__ < (0, 11):  # XLA stops at a flag that it does not know
+# A third less to compile. XLA stops at a flag that it does not know.
+if jax.__version_info__ < (0, 11):
     os.environ.setdefault(
         "XLA_FLAGS",
         "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
     )
-    """A third less to compile."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -73,7 +73,7 @@ def finish_run(
     """
     found = {"evolved": decoded(done.space, done.genome)}
     seeds = contenders(start.baselines) if with_seeds and isinstance(objective, str) else ()
-    all_ = found | {name: start.masks[name] for name in seeds}
+    candidates = found | {name: start.masks[name] for name in seeds}
     choose = partial(
         finish,
         ground.judge,
@@ -84,7 +84,7 @@ def finish_run(
     try:
         tell(Progress("finish"))
         steps = 0 if done.interrupted else start.steps.weights
-        result = choose(all_, steps=steps, tell=tell)
+        result = choose(candidates, steps=steps, tell=tell)
     except KeyboardInterrupt:
         result = choose(found, steps=0)._replace(interrupted=True)
     done.interrupted |= result.interrupted
