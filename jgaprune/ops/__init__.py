@@ -5,7 +5,7 @@ from jgaprune.ops.hoist import hoisted
 from jgaprune.ops.linear import Product, enough_rows
 from jgaprune.ops.lockstep import in_lockstep, jgaprune_statistics, see_products
 from jgaprune.ops.masked_product import masked_dot
-from jgaprune.ops.precision import lowered, lowered_rules
+from jgaprune.ops.precision import exact_matmul, lowered, lowered_rules
 from jgaprune.ops.rewrite import Rule, rewrite
 from jgaprune.ops.rows import make_rows, replace_rows
 from jgaprune.ops.rules import Both, Gain, Rules
@@ -17,6 +17,7 @@ __all__ = [
     "Rule",
     "Rules",
     "enough_rows",
+    "exact_matmul",
     "hoisted",
     "in_lockstep",
     "jgaprune_statistics",

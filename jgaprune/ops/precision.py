@@ -1,9 +1,10 @@
-"""Lower precision where it pays: in the operands of matrix products and convolutions only.
+"""How precise matrix products are: less where it pays, and in full where an equation is solved.
 
-Products are accumulated in float32 and returned in it, so biases, statistics and the objective
-stay in float32.
+Lower precision is for the operands of products and convolutions only; they are accumulated in
+float32 and returned in it, so biases, statistics and the objective stay in float32.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +12,13 @@ import jax.numpy as jnp
 
 from jgaprune.ops.rewrite import Rule
 from jgaprune.types import Array
+
+exact_matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+"""A product in full float32, for Gram matrices and what is solved with them.
+
+GPUs and TPUs round the operands of float32 products to 10 or 7 bits by default, which a network's
+forward pass hardly notices, and an ill-conditioned least squares problem does.
+"""
 
 
 def lowered(compute: Rule, dtype: Any) -> Rule:

@@ -24,6 +24,7 @@ from jgaprune.ops import (
     Product,
     Rules,
     enough_rows,
+    exact_matmul,
     in_lockstep,
     jgaprune_statistics,
 )
@@ -177,9 +178,9 @@ def _regression(settings: _Settings, product: Product, inputs: Both, weights: Bo
 def _moments(product: Product, inputs: Both, dense_weights: Array) -> tuple[Array, Array]:
     """`X'X [groups, K, K]` and `X'Y [groups, K, O]`, for pruned X and dense Y."""
     rows = enough_rows(product, inputs.pruned)
-    outputs = jnp.matmul(enough_rows(product, inputs.dense), dense_weights.astype(jnp.float32))
+    outputs = exact_matmul(enough_rows(product, inputs.dense), dense_weights.astype(jnp.float32))
     turned = jnp.swapaxes(rows, 1, 2)
-    return jnp.matmul(turned, rows), jnp.matmul(turned, outputs)
+    return exact_matmul(turned, rows), exact_matmul(turned, outputs)
 
 
 def _solve(gram: Array, ridge: Array, target: Array, start: Array, steps: int) -> Array:
@@ -196,7 +197,7 @@ def _solve(gram: Array, ridge: Array, target: Array, start: Array, steps: int) -
     inverse = 1.0 / (jnp.diagonal(gram, axis1=1, axis2=2)[..., None] + ridge)
 
     def times(w: Array) -> Array:
-        return free * (jnp.matmul(gram, w) + ridge * w)
+        return free * (exact_matmul(gram, w) + ridge * w)
 
     residual = free * target - times(start)
     direction = inverse * residual

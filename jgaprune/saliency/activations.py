@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jgaprune.masks import kept_for
 from jgaprune.model import Model
-from jgaprune.ops import Product, enough_rows, see_products
+from jgaprune.ops import Product, enough_rows, exact_matmul, see_products
 from jgaprune.saliency.density import ranks, uniform_magnitude
 from jgaprune.types import Array, Scores
 
@@ -96,7 +96,7 @@ def error_of_removal(damping: Array, product: Product, inputs: Array, weights: A
 def gram_of(product: Product, inputs: Array) -> Array:
     """`X'X / M [groups, K, K]` of what enters a product."""
     rows = enough_rows(product, inputs)
-    return jnp.matmul(jnp.swapaxes(rows, 1, 2), rows) / rows.shape[1]
+    return exact_matmul(jnp.swapaxes(rows, 1, 2), rows) / rows.shape[1]
 
 
 def inverse_of(gram: Array, damping: Array) -> Array:
@@ -108,4 +108,5 @@ def inverse_of(gram: Array, damping: Array) -> Array:
 
 def output_size(gram: Array, matrix: Array) -> Array:
     """Sum of the mean squares of a layer's outputs, `[]`; above zero."""
-    return jnp.maximum(jnp.sum(matrix * jnp.matmul(gram, matrix)), jnp.finfo(jnp.float32).tiny)
+    error = jnp.sum(matrix * exact_matmul(gram, matrix))
+    return jnp.maximum(error, jnp.finfo(jnp.float32).tiny)

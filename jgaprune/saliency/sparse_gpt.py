@@ -17,7 +17,7 @@ import numpy as np
 
 from jgaprune.masks import Layout, apply_masks, keep_top, kept_for
 from jgaprune.model import Model
-from jgaprune.ops import Both, Product, Rules, in_lockstep
+from jgaprune.ops import Both, Product, Rules, exact_matmul, in_lockstep
 from jgaprune.saliency.activations import gram_of
 from jgaprune.saliency.one_shot import minimum_per_layer
 from jgaprune.types import Array, Masks, Params
@@ -168,7 +168,7 @@ def _prune_columns(weights: Array, blocks: _Blocks, columns: int) -> Array:
         real = (start + jnp.arange(size) < columns)[:, None]
         mask = keep_top(jnp.where(real, scores, -jnp.inf).reshape(-1), kept).reshape(seen.shape)
         errors = _errors(seen, mask, inside)
-        return weights - jnp.matmul(factor.T, errors), mask
+        return weights - exact_matmul(factor.T, errors), mask
 
     weights, masks = jax.lax.scan(one_block, weights, blocks)
     return jnp.where(masks.reshape(weights.shape), weights, 0.0)
