@@ -103,6 +103,13 @@ def decoded(space: MaskSpace, genome: Genome) -> Masks:
     return space.decode(genome)
 
 
+@jax.jit
+def encoded(space: MaskSpace, masks: Masks) -> Genome:
+    """The genome of masks, in a space that can express them."""
+    assert space.encode is not None
+    return space.encode(masks)
+
+
 def fitness_of(objective: Objective, key: Key, masks: Masks) -> float:
     """What an objective says of masks."""
     return float(_score(objective, key, masks))

@@ -10,7 +10,7 @@ import numpy as np
 
 from jgaprune.driver.choices import REFITTING, choose_objective
 from jgaprune.driver.inputs import Inputs
-from jgaprune.driver.measure import EvaluationData, Judge
+from jgaprune.driver.measure import EvaluationData, Judge, decoded, encoded
 from jgaprune.driver.plan import Choices, Plan
 from jgaprune.driver.strategy import choose_strategy
 from jgaprune.engine import Screen, Search, Strategy, as_pytree, build_search
@@ -189,8 +189,8 @@ def _encode(
         return None, ("The space cannot express masks: generation 0 has no one-shot masks.",)
     best = sorted(seeds, key=lambda name: _worst_if_unknown(fitness[name]))[:places]
     names = [name for name in seeds if name in best]
-    genomes = {name: space.encode(seeds[name]) for name in names}
-    altered = [name for name in names if not same_masks(space.decode(genomes[name]), seeds[name])]
+    genomes = {name: encoded(space, seeds[name]) for name in names}
+    altered = [name for name in names if not same_masks(decoded(space, genomes[name]), seeds[name])]
     warnings = (
         (
             f"The space has no genome for the masks of {', '.join(altered)}: generation 0 holds "

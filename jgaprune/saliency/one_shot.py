@@ -1,11 +1,13 @@
 """From scores to masks: one global threshold, exact budget, no layer left empty."""
 
 import math
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 
 from jgaprune.masks import Layout, join, keep_top, kept_for, split
-from jgaprune.types import Masks, Scores
+from jgaprune.types import Array, Masks, Scores
 
 _MINIMUM_FRACTION = 0.002
 """Share of a layer that always stays: enough to keep it alive, too little to matter."""
@@ -28,7 +30,10 @@ def minimum_per_layer(layout: Layout, num_kept: int) -> tuple[int, ...]:
 
 def protect(scores: Scores, layout: Layout, num_kept: int) -> Scores:
     """Gives the best weights of every layer, its minimum, an infinite score."""
-    minima = minimum_per_layer(layout, num_kept)
+    return _protected(scores, layout, minimum_per_layer(layout, num_kept))
+
+
+def _protected(scores: Scores, layout: Layout, minima: tuple[int, ...]) -> Scores:
     return {
         name: jnp.where(
             keep_top(scores[name].reshape(-1), minimum).reshape(scores[name].shape),
@@ -72,4 +77,10 @@ def one_shot(scores: Scores, layout: Layout, sparsity: float) -> Masks:
       ValueError: sparsity out of range, or too high for the number of layers.
     """
     num_kept = kept_for(sparsity, layout.num_weights)
-    return split(keep_top(join(protect(scores, layout, num_kept), layout), num_kept), layout)
+    minima = minimum_per_layer(layout, num_kept)
+    return _one_shot(scores, layout, minima, jnp.int32(num_kept))
+
+
+@partial(jax.jit, static_argnames=("layout", "minima"))  # else every layer compiles its own steps
+def _one_shot(scores: Scores, layout: Layout, minima: tuple[int, ...], num_kept: Array) -> Masks:
+    return split(keep_top(join(_protected(scores, layout, minima), layout), num_kept), layout)

@@ -12,6 +12,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 
 from jgaprune.masks import Layout, join, keep_top, kept_for, split
@@ -104,10 +105,15 @@ def _followed(plan: _Plan, stacked: Scores, slope: Array, masks: Masks) -> Score
 def _stacked(plan: _Plan, saliencies: Sequence[Scores]) -> tuple[Scores, Array]:
     """All of them in a common unit, `[B, ...]` per leaf, and that unit in log scores on average."""
     common, slopes = zip(*(_in_common_unit(plan, one) for one in saliencies), strict=True)
-    stacked = {name: jnp.stack([one[name] for one in common]) for name in plan.layout.names}
-    return stacked, jnp.mean(jnp.stack(slopes))
+    # On the host: XLA on CPU takes seconds to compile a stack of some shapes.
+    host = jax.device_get(common)
+    stacked = {
+        name: jnp.asarray(np.stack([one[name] for one in host])) for name in plan.layout.names
+    }
+    return stacked, jnp.mean(jnp.asarray(slopes))
 
 
+@partial(jax.jit, static_argnames=("plan",))
 def _in_common_unit(plan: _Plan, scores: Scores) -> tuple[Scores, Array]:
     """Log scores whose one-shot threshold is 0, in units of the log of the number kept."""
     logs = {name: log_scores(scores[name]) for name in plan.layout.names}
