@@ -34,7 +34,8 @@ def load(
 
     Args:
       arch: a name of `list_models()`, or "auto" to recognise the file.
-      path: .pth, .pt, .th, .safetensors, .npz, .bin of llama2.c, or an Orbax folder.
+      path: .pth, .pt, .th, .safetensors, .npz, .bin of llama2.c, or a folder of Orbax or
+        Hugging Face.
       preprocessing: how stored images become inputs; by default what the architecture's
         well-known checkpoints were trained with.
       **arch_config: arguments of the architecture, such as `widths=(784, 300, 10)` of

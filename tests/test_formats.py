@@ -339,7 +339,7 @@ FOREIGN = {
     "empty.pth": (b"", "empty"),
     "noise.bin": (bytes(range(1, 200)), "no known format"),
     "model.msgpack": (b"\x81\xa6params", "msgpack"),
-    "shards.index.json": (b'{"weight_map": {}}', "Merge"),
+    "shards.index.json": (b'{"weight_map": {}}', "Give the folder"),
     "x.zip": (zip_container({}, {}, {"a.txt": b"x"}).replace(b"data.pkl", b"data.abc"), "zip"),
     "script.pt": (zip_container({}, {}, {"archive/constants.pkl": b"."}), "TorchScript"),
     "old.pt": (zip_container({}, {}, {"archive/code/a.py": b""}), "TorchScript"),

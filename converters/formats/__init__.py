@@ -9,9 +9,14 @@ import os
 
 from jgaprune.converters.formats.detect import READABLE, detect
 from jgaprune.converters.formats.errors import FormatError
+from jgaprune.converters.formats.hf_folder import Contents, holds_hf_model, read_hf
 from jgaprune.converters.formats.llama2c import read_llama2c, write_llama2c
 from jgaprune.converters.formats.npz import read_npz, write_npz
-from jgaprune.converters.formats.orbax_folder import find_checkpoint, read_orbax
+from jgaprune.converters.formats.orbax_folder import (
+    find_checkpoint,
+    is_checkpoint,
+    read_orbax,
+)
 from jgaprune.converters.formats.pth import read_pth
 from jgaprune.converters.formats.pth_writer import torch_available, write_pth
 from jgaprune.converters.formats.safetensors_file import read_safetensors, write_safetensors
@@ -37,11 +42,12 @@ _READERS = {
 
 
 def read(path: str | os.PathLike[str]) -> SourceFile:
-    """Read a weight file or an Orbax folder.
+    """Read a weight file, an Orbax folder or a Hugging Face folder.
 
     Args:
       path: a `.pth`/`.pt`/`.th` with a state_dict, a `.safetensors`, a `.npz`, a `.bin`
-        of llama2.c, or a folder written by Orbax's `StandardCheckpointer`. The content decides,
+        of llama2.c, a folder written by Orbax's `StandardCheckpointer`, or one of Hugging Face
+        with `model.safetensors` or `pytorch_model.bin`, in shards or not. The content decides,
         not the name.
 
     Returns:
@@ -73,9 +79,26 @@ def _read_file(path: str) -> SourceFile:
 
 
 def _read_folder(path: str) -> SourceFile:
+    inside = os.listdir(path)
+    if holds_hf_model(inside) and not is_checkpoint(inside):
+        return _read_hf_folder(path)
     folder = find_checkpoint(path)
     tensors, metadata = read_orbax(folder)
     return SourceFile(path, "orbax", folder_sha256(path), tensors, metadata)
+
+
+def _read_hf_folder(path: str) -> SourceFile:
+    model = read_hf(path, _read_hf_file)
+    sha256 = folder_sha256(path, model.files)
+    return SourceFile(path, "hf", sha256, model.tensors, model.metadata, model.config)
+
+
+def _read_hf_file(path: str, kind: str) -> Contents:
+    data = _bytes_of(path)
+    found = detect(data, os.path.splitext(path)[1])
+    if found != kind:
+        raise FormatError(f"is a {found} file where a {kind} file is expected")
+    return _READERS[kind](data)
 
 
 def _bytes_of(path: str) -> bytes:

@@ -9,7 +9,10 @@ from jgaprune.converters.formats.archive import open_archive
 from jgaprune.converters.formats.errors import FormatError
 from jgaprune.converters.formats.llama2c import llama2c_faults
 
-READABLE = ".pth/.pt/.th (a state_dict), .safetensors, .npz, .bin (llama2.c's), or an Orbax folder"
+READABLE = (
+    ".pth/.pt/.th (a state_dict), .safetensors, .npz, .bin (llama2.c's), or a folder of Orbax or "
+    "Hugging Face"
+)
 
 _LEGACY_TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """The magic number of old PyTorch files as a pickle, whatever its protocol."""
@@ -73,6 +76,13 @@ _FOREIGN = (
         (),
         "Export it again with --version 0, or take its .pt",
     ),
+    _Foreign(
+        "a pointer of Git LFS",
+        0,
+        b"version https://git-lfs",
+        (),
+        "The weights themselves are not here: run git lfs pull in that folder",
+    ),
     _Foreign("a gzip file", 0, b"\x1f\x8b", (".gz",), "Unpack it first: gunzip"),
     _Foreign("a plain Python pickle", 0, b"\x80", (".pkl", ".pickle", ".joblib"), _PICKLE_ADVICE),
     _Foreign(
@@ -83,11 +93,11 @@ _FOREIGN = (
         "Restore it with flax.serialization.msgpack_restore and save the arrays as .npz",
     ),
     _Foreign(
-        "a list of shards",
+        "a list of shards or a configuration",
         0,
         b"\0",
         (".json",),
-        "Merge the weight files that it lists into one .safetensors file",
+        "Give the folder that it lies in",
     ),
 )
 

@@ -9,7 +9,7 @@ Format: https://orbax.readthedocs.io/en/latest/guides/checkpoint/checkpoint_form
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,11 @@ _MARK = "_METADATA"
 _TEXTS = "_strings.json"
 
 
+def is_checkpoint(inside: Collection[str]) -> bool:
+    """Whether a folder with these files holds the arrays of a checkpoint itself."""
+    return _MARK in inside
+
+
 def find_checkpoint(folder: str) -> str:
     """Return the folder that holds the arrays: this one, or its only item.
 
@@ -32,7 +37,7 @@ def find_checkpoint(folder: str) -> str:
       FormatError: if it is another kind of folder; the message says what to give instead.
     """
     inside = sorted(os.listdir(folder))
-    if _MARK in inside:
+    if is_checkpoint(inside):
         return folder
     items = [name for name in inside if os.path.isfile(os.path.join(folder, name, _MARK))]
     if len(items) == 1 and not items[0].isdigit():

@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +16,16 @@ class SourceFile:
     path: str
     """Absolute path."""
     format: str
-    """One of "pth", "safetensors", "npz", "llama2c", "orbax"."""
+    """One of "pth", "safetensors", "npz", "llama2c", "orbax", "hf"."""
     sha256: str
-    """Of the file's bytes, or of an Orbax folder's files (`folder_sha256`)."""
+    """Of the file's bytes, or of a folder's files (`folder_sha256`): all of an Orbax folder, the
+    configuration, index and weights of a Hugging Face folder."""
     tensors: dict[str, np.ndarray]
     """Exact names of the file, a `module.` prefix included; bfloat16 as `ml_dtypes.bfloat16`."""
     metadata: dict[str, object]
     """Plain values that stood beside the tensors, for example `best_prec1`."""
+    config: dict[str, Any] | None = None
+    """The `config.json` of a Hugging Face folder, as it is there."""
 
 
 def file_sha256(data: bytes) -> str:
@@ -32,10 +37,15 @@ def file_sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def folder_sha256(folder: str) -> str:
-    """Checksum over the relative path, length and bytes of every file, sorted by path."""
+def folder_sha256(folder: str, names: Iterable[str] | None = None) -> str:
+    """Checksum over the name, length and bytes of files in a folder, in the order of their names.
+
+    Args:
+      folder: where they are.
+      names: paths relative to it, by default of all files below.
+    """
     digest = hashlib.sha256()
-    for name in files_below(folder):
+    for name in sorted(files_below(folder) if names is None else names):
         size = os.path.getsize(os.path.join(folder, name))
         digest.update(f"{name}\0{size}\0".encode())
         with open(os.path.join(folder, name), "rb") as file:

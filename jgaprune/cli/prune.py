@@ -40,7 +40,7 @@ Examples:
     required=True,
     metavar="FILE",
     help="Pre-trained weights: .pth/.pt/.th (read without torch), .safetensors, .npz, .bin of "
-    "llama2.c or an Orbax folder.",
+    "llama2.c, or a folder of Orbax or Hugging Face.",
 )
 @architecture_options
 @click.option(
