@@ -9,6 +9,12 @@ import os
 
 from jgaprune.converters.formats.detect import READABLE, detect
 from jgaprune.converters.formats.errors import FormatError
+from jgaprune.converters.formats.file_bytes import (
+    FileBytes,
+    file_bytes,
+    file_sha256,
+    forget_array,
+)
 from jgaprune.converters.formats.hf_folder import Contents, holds_hf_model, read_hf
 from jgaprune.converters.formats.llama2c import read_llama2c, write_llama2c
 from jgaprune.converters.formats.npz import read_npz, write_npz
@@ -20,11 +26,12 @@ from jgaprune.converters.formats.orbax_folder import (
 from jgaprune.converters.formats.pth import read_pth
 from jgaprune.converters.formats.pth_writer import torch_available, write_pth
 from jgaprune.converters.formats.safetensors_file import read_safetensors, write_safetensors
-from jgaprune.converters.formats.source_file import SourceFile, file_sha256, folder_sha256
+from jgaprune.converters.formats.source_file import SourceFile, folder_sha256
 
 __all__ = [
     "FormatError",
     "SourceFile",
+    "forget_array",
     "read",
     "torch_available",
     "write_llama2c",
@@ -52,7 +59,9 @@ def read(path: str | os.PathLike[str]) -> SourceFile:
 
     Returns:
       The arrays under their exact names, in the file's layout and type, and where they come
-      from. Tied tensors of a `.pth` share one array.
+      from. Tied tensors of a `.pth` share one array. Those of a file of 16 MiB or more are
+      views of the file, read when they are looked at: replace it, but don't overwrite it in
+      place as long as you use them.
 
     Raises:
       FormatError: if the path doesn't exist or can't be read, or the file is damaged, of
@@ -72,7 +81,7 @@ def read(path: str | os.PathLike[str]) -> SourceFile:
 
 
 def _read_file(path: str) -> SourceFile:
-    data = _bytes_of(path)
+    data = _regular_file(path)
     kind = detect(data, os.path.splitext(path)[1])
     tensors, metadata = _READERS[kind](data)
     return SourceFile(path, kind, file_sha256(data), tensors, metadata)
@@ -94,20 +103,16 @@ def _read_hf_folder(path: str) -> SourceFile:
 
 
 def _read_hf_file(path: str, kind: str) -> Contents:
-    data = _bytes_of(path)
+    data = file_bytes(path)
     found = detect(data, os.path.splitext(path)[1])
     if found != kind:
         raise FormatError(f"is a {found} file where a {kind} file is expected")
     return _READERS[kind](data)
 
 
-def _bytes_of(path: str) -> bytes:
+def _regular_file(path: str) -> FileBytes:
     if not os.path.exists(path):
         raise FormatError(f"does not exist. Give the path of a weight file: {READABLE}")
     if not os.path.isfile(path):
         raise FormatError(f"is no regular file. Give the path of a weight file: {READABLE}")
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise FormatError(f"can't be read ({error.strerror}). Check its permissions") from error
+    return file_bytes(path)

@@ -1,15 +1,33 @@
-"""Zip containers, read from memory and never unpacked to disk: shared by `.pth` and `.npz`.
+"""Zip containers, read where they lie and never unpacked to disk: shared by `.pth` and `.npz`.
 
 An entry's name is only ever compared, so paths that point outside mean nothing.
 """
 
-import io
+import struct
 import zipfile
+from typing import NamedTuple
 
 from jgaprune.converters.formats.errors import FormatError, check_unpacked_size
+from jgaprune.converters.formats.file_bytes import FileBytes, forget, stream_of
+
+_LOCAL_HEADER = 30
+_NAME_LENGTHS = 26
+"""Where a local header tells how long the name and the extra field behind it are."""
+_BLOCK = 2**20
 
 
-def open_archive(data: bytes) -> zipfile.ZipFile:
+class Archive(NamedTuple):
+    """A zip file whose directory was checked."""
+
+    directory: zipfile.ZipFile
+    data: FileBytes
+
+    def names(self) -> list[str]:
+        """Names of the entries, in the directory's order."""
+        return self.directory.namelist()
+
+
+def open_archive(data: FileBytes) -> Archive:
     """Open a zip file and check what its directory declares.
 
     Raises:
@@ -17,7 +35,7 @@ def open_archive(data: bytes) -> zipfile.ZipFile:
         other than deflate, and contents too large for the file (a zip bomb).
     """
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
+        archive = zipfile.ZipFile(stream_of(data))
     except zipfile.BadZipFile as error:
         raise FormatError(
             f"is a damaged or truncated zip file ({error}). Copy or download it again"
@@ -36,17 +54,20 @@ def open_archive(data: bytes) -> zipfile.ZipFile:
         if entry.CRC == 0:
             del entry.CRC
     check_unpacked_size(sum(entry.file_size for entry in entries), len(data))
-    return archive
+    return Archive(archive, data)
 
 
-def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Read one entry, at most as many bytes as its directory declares.
+def read_entry(archive: Archive, name: str) -> memoryview:
+    """One entry: a view of the file where it is stored, else at most the bytes it declares.
 
     Raises:
       FormatError: if there is no such entry or its checksum is wrong.
     """
     try:
-        return archive.read(name)
+        entry = archive.directory.getinfo(name)
+        if entry.compress_type == zipfile.ZIP_STORED:
+            return _stored(archive, entry)
+        return memoryview(archive.directory.read(entry))
     except KeyError:
         raise FormatError(
             f"lacks the zip entry {name!r:.80}. The file is incomplete: copy or download it again"
@@ -55,3 +76,19 @@ def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
         raise FormatError(
             f"has a damaged zip entry {name!r:.80} ({error}). Copy or download the file again"
         ) from error
+
+
+def _stored(archive: Archive, entry: zipfile.ZipInfo) -> memoryview:
+    """Where an entry lies, once its local header and its checksum were found right."""
+    if entry.compress_size != entry.file_size:
+        raise zipfile.BadZipFile("it is stored, but its two sizes differ")
+    start, data = entry.header_offset, archive.data
+    with archive.directory.open(entry) as stream:
+        done = 0
+        while chunk := stream.read(_BLOCK):
+            done += len(chunk)
+            forget(data, start + done - len(chunk), 2 * _BLOCK)
+    start += _LOCAL_HEADER + sum(struct.unpack_from("<HH", data, start + _NAME_LENGTHS))
+    if done != entry.file_size or start + done > len(data):
+        raise zipfile.BadZipFile("it ends early")
+    return memoryview(data)[start : start + done]

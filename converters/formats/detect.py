@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from jgaprune.converters.formats.archive import open_archive
 from jgaprune.converters.formats.errors import FormatError
+from jgaprune.converters.formats.file_bytes import FileBytes
 from jgaprune.converters.formats.llama2c import llama2c_faults
 
 READABLE = (
@@ -102,7 +103,7 @@ _FOREIGN = (
 )
 
 
-def detect(data: bytes, suffix: str) -> str:
+def detect(data: FileBytes, suffix: str) -> str:
     """Return the format of a file: "pth", "safetensors", "npz" or "llama2c".
 
     Args:
@@ -129,8 +130,8 @@ def detect(data: bytes, suffix: str) -> str:
     raise FormatError(_explain(data, suffix.lower()))
 
 
-def _detect_zip(data: bytes) -> str:
-    names = open_archive(data).namelist()
+def _detect_zip(data: FileBytes) -> str:
+    names = open_archive(data).names()
     last_parts = {name.rsplit("/", 1)[-1] for name in names}
     # The outermost folder is called like the file, so it may be any word.
     folders = {part for name in names for part in name.split("/")[1:-1]}
@@ -153,7 +154,7 @@ def _detect_zip(data: bytes) -> str:
     raise FormatError(f"is a zip file of something else. Readable are {READABLE}")
 
 
-def _explain(data: bytes, suffix: str) -> str:
+def _explain(data: FileBytes, suffix: str) -> str:
     """Name a foreign format by its signature, or else by its suffix."""
     by_content = (f for f in _FOREIGN if f.signature != b"\0" and _has_signature(data, f))
     by_suffix = (f for f in _FOREIGN if suffix in f.suffixes)
@@ -170,5 +171,6 @@ def _explain(data: bytes, suffix: str) -> str:
     )
 
 
-def _has_signature(data: bytes, foreign: _Foreign) -> bool:
-    return data[foreign.start :].startswith(foreign.signature)
+def _has_signature(data: FileBytes, foreign: _Foreign) -> bool:
+    stop = foreign.start + len(foreign.signature)
+    return data[foreign.start : stop] == foreign.signature

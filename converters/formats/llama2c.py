@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jgaprune.converters.formats.errors import FormatError
+from jgaprune.converters.formats.file_bytes import FileBytes
 from jgaprune.converters.formats.writing import checked_arrays, replace_file
 
 _HEADER_BYTES = 28
@@ -36,7 +37,7 @@ class _Header(NamedTuple):
     context: int
 
 
-def read_llama2c(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+def read_llama2c(data: FileBytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """Read the tensors of a `.bin` file.
 
     Args:
@@ -54,9 +55,8 @@ def read_llama2c(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]
     tensors: dict[str, np.ndarray] = {}
     start = _HEADER_BYTES
     for name, shape in _shapes(_header(data)).items():
-        count = math.prod(shape)
-        values = np.frombuffer(data, "<f4", count, start).reshape(shape)
-        tensors[name], start = values.astype(np.float32), start + 4 * count
+        tensors[name] = np.ndarray(shape, "<f4", data, start)
+        start += tensors[name].nbytes
     return tensors, {}
 
 
@@ -83,8 +83,8 @@ def write_llama2c(path: str | os.PathLike[str], tensors: Mapping[str, Any]) -> N
     replace_file(path, lambda file: [file.write(part.tobytes()) for part in parts])
 
 
-def _header(data: bytes) -> _Header:
-    return _Header(*np.frombuffer(data, "<i4", len(_Header._fields)).tolist())
+def _header(data: FileBytes) -> _Header:
+    return _Header(*np.frombuffer(data[:_HEADER_BYTES], "<i4").tolist())
 
 
 def _header_of(shapes: dict[str, tuple[int, ...]]) -> _Header | None:
@@ -148,7 +148,7 @@ def _num_bytes(header: _Header) -> int:
     return _HEADER_BYTES + 4 * (outside + header.num_layers * layer)
 
 
-def llama2c_faults(data: bytes) -> str:
+def llama2c_faults(data: FileBytes) -> str:
     """Why a file is no model of llama2.c; nothing if its sizes explain its length to the byte."""
     if len(data) < _HEADER_BYTES:
         return f"it has {len(data)} bytes, less than the header's {_HEADER_BYTES}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from jgaprune.converters.formats.errors import FormatError
+from jgaprune.converters.formats.file_bytes import FileBytes
 
 MAX_PICKLE_BYTES = 2**25
 """A pickle holds names and shapes, no weights: 32 MiB is far above the largest models."""
@@ -17,6 +18,12 @@ MAX_PICKLE_BYTES = 2**25
 
 FREE_ITEMS = 2**16
 """What constructors may copy beyond one item for each byte of the file."""
+
+
+_CUT = (
+    "ends inside its pickle (or the pickle is over 32 MiB). The file is truncated or damaged: copy "
+    "or download it again"
+)
 
 
 class Constructor(NamedTuple):
@@ -41,7 +48,7 @@ class Hooks(NamedTuple):
 class Machine:
     """Stack, marks and memo of one run over `data[position:end]`."""
 
-    data: bytes
+    data: FileBytes
     position: int
     end: int
     hooks: Hooks
@@ -54,17 +61,16 @@ class Machine:
         """Return the next `count` bytes; the check comes before any copy."""
         stop = self.position + count
         if stop > self.end:
-            raise FormatError(
-                "ends inside its pickle (or the pickle is over 32 MiB). The file is truncated or "
-                "damaged: copy or download it again"
-            )
+            raise FormatError(_CUT)
         chunk = self.data[self.position : stop]
         self.position = stop
         return chunk
 
     def line(self) -> str:
         """Return the text up to the next newline."""
-        stop = self.data.index(b"\n", self.position, self.end)
+        stop = self.data.find(b"\n", self.position, self.end)
+        if stop < 0:
+            raise FormatError(_CUT)
         text = self.data[self.position : stop].decode()
         self.position = stop + 1
         return text

@@ -12,12 +12,15 @@ from numpy.lib import format as npy
 
 from jgaprune.converters.formats.archive import open_archive, read_entry
 from jgaprune.converters.formats.errors import FormatError
+from jgaprune.converters.formats.file_bytes import FileBytes
 from jgaprune.converters.formats.writing import checked_arrays, is_numpy_number, replace_file
 
+_MOST_HEADER = 2**14
+"""NumPy itself refuses headers of more than 10,000 bytes."""
 _FIRST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def read_npz(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+def read_npz(data: FileBytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """Read the arrays of a `.npz` file.
 
     Args:
@@ -32,13 +35,13 @@ def read_npz(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     archive = open_archive(data)
     arrays: dict[str, np.ndarray] = {}
     texts: dict[str, object] = {}
-    for entry in archive.namelist():
+    for entry in archive.names():
         name = entry.removesuffix(".npy")
         array = _read_array(name, read_entry(archive, entry))
         if array.dtype.kind == "U" and array.shape == ():
             texts[name] = str(array)
         elif array.dtype.kind in "biufc":
-            arrays[name] = array.astype(array.dtype.newbyteorder("="), order="C")
+            arrays[name] = array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
         else:
             raise FormatError(
                 f"holds {name!r:.80} of type {array.dtype}, which is no number type. Save "
@@ -69,16 +72,17 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
     replace_file(path, lambda file: _write_entries(file, checked))
 
 
-def _read_array(name: str, raw: bytes) -> np.ndarray:
+def _read_array(name: str, raw: memoryview) -> np.ndarray:
     """Check the size in the header against the bytes that are there before allocating."""
-    if not raw.startswith(npy.MAGIC_PREFIX):
+    head = bytes(raw[:_MOST_HEADER])
+    if not head.startswith(npy.MAGIC_PREFIX):
         raise FormatError(
             f"has an entry {name!r:.80} that is no NumPy array. Write .npz files with np.savez"
         )
-    file = io.BytesIO(raw)
+    file = io.BytesIO(head)
     version = npy.read_magic(file)
     read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    shape, _, dtype = read_header[version](file)
+    shape, is_fortran, dtype = read_header[version](file)
     if dtype.hasobject:
         raise FormatError(
             f"holds {name!r:.80} as a pickled Python object, which is refused; nothing was "
@@ -90,7 +94,7 @@ def _read_array(name: str, raw: bytes) -> np.ndarray:
             f"declares {num_bytes} bytes for {name!r:.80} but holds {len(raw) - file.tell()}. "
             "The file is damaged: copy or download it again"
         )
-    return npy.read_array(io.BytesIO(raw), allow_pickle=False)
+    return np.ndarray(shape, dtype, raw, file.tell(), order="F" if is_fortran else "C")
 
 
 def _write_entries(file: BinaryIO, arrays: dict[str, np.ndarray]) -> None:

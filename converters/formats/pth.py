@@ -5,14 +5,14 @@ of pickles followed by the raw storages. Both as written by `torch/serialization
 pickle may contain is decided in `torch_pickle`, which of its dicts is meant in `state_dict`.
 """
 
-import zipfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jgaprune.converters.formats.archive import open_archive, read_entry
+from jgaprune.converters.formats.archive import Archive, open_archive, read_entry
 from jgaprune.converters.formats.errors import FormatError, check_unpacked_size
+from jgaprune.converters.formats.file_bytes import FileBytes
 from jgaprune.converters.formats.state_dict import select
 from jgaprune.converters.formats.tensor_refs import SAVE_AGAIN, StorageRef, TensorRef
 from jgaprune.converters.formats.torch_pickle import HOOKS
@@ -28,19 +28,19 @@ class _Contents(NamedTuple):
     """The pickled value, how to get a storage's bytes, and their byte order."""
 
     root: Any
-    fetch: Callable[[StorageRef], bytes | memoryview]
+    fetch: Callable[[StorageRef], memoryview]
     is_big_endian: bool
 
 
-def read_pth(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+def read_pth(data: FileBytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """Read the weights of a PyTorch file.
 
     Args:
       data: the whole file.
 
     Returns:
-      C-contiguous arrays under their exact names, one array for tied tensors, and the plain
-      values that stood beside them.
+      C-contiguous arrays under their exact names, views of the file where it is not compressed,
+      one array for tied tensors; and the plain values that stood beside them.
 
     Raises:
       FormatError: if the file is refused, damaged, or holds no unambiguous state_dict.
@@ -56,24 +56,24 @@ def read_pth(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     return tensors, plain | values
 
 
-def _read_zip(data: bytes) -> _Contents:
+def _read_zip(data: FileBytes) -> _Contents:
     archive = open_archive(data)
-    names = archive.namelist()
+    names = archive.names()
     pickles = [name for name in names if name.endswith("data.pkl")]
     prefix = pickles[0].removesuffix("data.pkl")
     if len(pickles) > 1:
         raise FormatError(f"has {len(pickles)} pickles where one is expected. {SAVE_AGAIN}")
     byte_order = b"little"
     if prefix + "byteorder" in names:
-        byte_order = read_entry(archive, prefix + "byteorder")
+        byte_order = bytes(read_entry(archive, prefix + "byteorder"))
     if byte_order not in (b"little", b"big"):
         raise FormatError(f"has the unknown byte order {byte_order!r:.20}. {SAVE_AGAIN}")
-    root, _ = load(read_entry(archive, pickles[0]), HOOKS)
+    root, _ = load(bytes(read_entry(archive, pickles[0])), HOOKS)
     return _Contents(root, _zip_storages(archive, prefix), byte_order == b"big")
 
 
-def _zip_storages(archive: zipfile.ZipFile, prefix: str) -> Callable[[StorageRef], bytes]:
-    def fetch(storage: StorageRef) -> bytes:
+def _zip_storages(archive: Archive, prefix: str) -> Callable[[StorageRef], memoryview]:
+    def fetch(storage: StorageRef) -> memoryview:
         raw = read_entry(archive, f"{prefix}data/{storage.key}")
         _check_size(storage, len(raw))
         return raw
@@ -81,7 +81,7 @@ def _zip_storages(archive: zipfile.ZipFile, prefix: str) -> Callable[[StorageRef
     return fetch
 
 
-def _read_legacy(data: bytes) -> _Contents:
+def _read_legacy(data: FileBytes) -> _Contents:
     """Legacy storages are little-endian on every machine."""
     seen: dict[str, StorageRef] = {}
 
@@ -110,7 +110,7 @@ def _storage_keys(keys: Any) -> list[str]:
     return keys
 
 
-def _legacy_ranges(data: bytes, position: int, storages: list[StorageRef]) -> dict[str, slice]:
+def _legacy_ranges(data: FileBytes, position: int, storages: list[StorageRef]) -> dict[str, slice]:
     """Where each storage lies: a 64-bit item count, then the items."""
     ranges = {}
     for storage in storages:
@@ -147,14 +147,14 @@ def _read_tensors(references: list[TensorRef], contents: _Contents) -> dict[Tens
     return arrays
 
 
-def _to_array(reference: TensorRef, raw: bytes | memoryview, contents: _Contents) -> np.ndarray:
+def _to_array(reference: TensorRef, raw: memoryview, contents: _Contents) -> np.ndarray:
     dtype = reference.dtype
     if reference.num_bytes == 0:
         return np.empty(reference.shape, dtype)
     if contents.is_big_endian:
         width = dtype.itemsize // (2 if dtype.kind == "c" else 1)
-        raw = np.frombuffer(raw, f">u{width}").astype(f"<u{width}").tobytes()
+        raw = memoryview(np.frombuffer(raw, f">u{width}").astype(f"<u{width}").tobytes())
     strides = [stride * dtype.itemsize for stride in reference.strides]
     offset = reference.offset * dtype.itemsize
     view = np.ndarray(reference.shape, dtype, raw, offset, strides)
-    return np.array(view, order="C")
+    return np.ascontiguousarray(view).reshape(reference.shape)

@@ -1,20 +1,22 @@
-"""`.safetensors` files: reading by the safetensors library, writing atomically.
+"""`.safetensors` files: reading without a copy, writing atomically by the safetensors library.
 
-The library checks the header; the arrays are made here, because its own NumPy reader knows
-neither bfloat16 nor float8. Format: https://github.com/huggingface/safetensors.
+Eight bytes tell the length of a JSON header; behind it the tensors lie side by side without a
+gap. Reading is done here, because the library's own NumPy reader copies and knows neither bfloat16
+nor float8. Format: https://github.com/huggingface/safetensors#format.
 """
 
-import json
+import math
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from jgaprune.converters.formats.errors import FormatError
+from jgaprune.converters.formats.file_bytes import FileBytes
+from jgaprune.converters.formats.json_text import MAX_JSON_BYTES, parse_json
 from jgaprune.converters.formats.writing import checked_arrays, replace_file
 
 _DTYPES = {
@@ -35,32 +37,34 @@ _DTYPES = {
     "BOOL": np.bool_,
     "C64": np.complex64,
 }
+_MOST_AXES = 64
+"""As many as NumPy's arrays have."""
+_MOST_SHOWN = 8
 
 
-def read_safetensors(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+def read_safetensors(data: FileBytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """Read the tensors and the header's metadata.
 
     Args:
       data: the whole file.
 
     Returns:
-      Arrays by name in the file's order, and the metadata, all of whose values are text.
+      Arrays by name in the file's order, views of the file; and the metadata, all of whose
+      values are text.
 
     Raises:
       FormatError: if the file is damaged or holds a type that NumPy can't.
     """
-    try:
-        entries = dict(safetensors.deserialize(data))
-    except safetensors.SafetensorError as error:
-        raise FormatError(
-            f"is a damaged .safetensors file ({error}). Copy or download it again"
-        ) from error
-    header_size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + header_size])
-    # The library's order is that of a hash table: another one on each call.
-    in_file_order = sorted(entries, key=lambda name: header[name]["data_offsets"])
-    tensors = {name: _to_array(name, entries[name]) for name in in_file_order}
-    return tensors, header.get("__metadata__") or {}
+    header, start = _header(data)
+    metadata = header.pop("__metadata__", None) or {}
+    if type(metadata) is not dict or not all(type(text) is str for text in metadata.values()):
+        raise FormatError(_damaged("its metadata is not text by name"))
+    entries = [_entry(name, value) for name, value in header.items()]
+    entries.sort(key=lambda entry: (entry.start, entry.stop))
+    if faults := _layout_faults(entries, len(data) - start):
+        raise FormatError(_damaged("; ".join(faults)))
+    arrays = {e.name: np.ndarray(e.shape, e.dtype, data, start + e.start) for e in entries}
+    return arrays, metadata
 
 
 def write_safetensors(
@@ -92,11 +96,64 @@ def write_safetensors(
 _STORED_DTYPES = {str(np.dtype(dtype)) for dtype in _DTYPES.values()}
 
 
-def _to_array(name: str, entry: dict[str, Any]) -> np.ndarray:
-    if entry["dtype"] not in _DTYPES:
+class _Entry(NamedTuple):
+    """One tensor as the header describes it; positions count from the header's end."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+def _header(data: FileBytes) -> tuple[dict[str, Any], int]:
+    """The parsed header, and where the tensors begin."""
+    stop = 8 + int.from_bytes(data[:8], "little")
+    if stop > min(len(data), 8 + MAX_JSON_BYTES):
         raise FormatError(
-            f"stores {name!r:.80} as {entry['dtype']:.20}, which NumPy can't hold. Save it as "
-            "float32 or bfloat16"
+            _damaged(f"its header of {stop - 8:,} bytes is longer than the file or than any is")
         )
-    array = np.frombuffer(entry["data"], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    return array.copy()
+    try:
+        return parse_json(data[8:stop]), stop
+    except FormatError as error:
+        raise FormatError(f"is a damaged .safetensors file: its header {error}") from error
+
+
+def _entry(name: str, value: Any) -> _Entry:
+    """Check one entry by itself."""
+    if type(value) is not dict or value.keys() != {"dtype", "shape", "data_offsets"}:
+        raise FormatError(
+            _damaged(f"it does not say dtype, shape and data_offsets of {name!r:.80}")
+        )
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    numbers = [*shape, *offsets] if type(shape) is type(offsets) is list else [None]
+    if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
+        raise FormatError(_damaged(f"the shape or place of {name!r:.80} is no list of sizes"))
+    if type(dtype) is not str or dtype not in _DTYPES:
+        raise FormatError(
+            f"stores {name!r:.80} as {dtype!s:.20}, which NumPy can't hold. Save it as float32 or "
+            "bfloat16"
+        )
+    if len(shape) > _MOST_AXES or len(offsets) != 2:
+        raise FormatError(_damaged(f"{name!r:.80} has over {_MOST_AXES} axes or no place"))
+    return _Entry(name, np.dtype(_DTYPES[dtype]), tuple(shape), *offsets)
+
+
+def _layout_faults(entries: list[_Entry], num_bytes: int) -> list[str]:
+    """Where the tensors, in their order, overlap, leave gaps, or differ from their shapes."""
+    faults, position = [], 0
+    for entry in entries:
+        size = math.prod(entry.shape) * entry.dtype.itemsize
+        if (entry.start, entry.stop - entry.start) != (position, size):
+            faults.append(
+                f"{entry.name!r:.80} of {size:,} bytes lies at {entry.start:,} to {entry.stop:,}, "
+                f"expected from {position:,} on"
+            )
+        position = entry.stop
+    if position != num_bytes:
+        faults.append(f"its tensors end at {position:,} of {num_bytes:,} bytes")
+    return faults[:_MOST_SHOWN]
+
+
+def _damaged(reason: str) -> str:
+    return f"is a damaged .safetensors file ({reason}). Copy or download it again"

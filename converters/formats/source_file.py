@@ -1,4 +1,4 @@
-"""What reading a weight file yields, and the checksum that identifies the file."""
+"""What reading a weight file yields, and the checksum that identifies a folder."""
 
 import hashlib
 import os
@@ -21,20 +21,12 @@ class SourceFile:
     """Of the file's bytes, or of a folder's files (`folder_sha256`): all of an Orbax folder, the
     configuration, index and weights of a Hugging Face folder."""
     tensors: dict[str, np.ndarray]
-    """Exact names of the file, a `module.` prefix included; bfloat16 as `ml_dtypes.bfloat16`."""
+    """Exact names of the file, a `module.` prefix included; bfloat16 as `ml_dtypes.bfloat16`.
+    Those of a large file are views of it, not to be written to; copy what shall outlive it."""
     metadata: dict[str, object]
     """Plain values that stood beside the tensors, for example `best_prec1`."""
     config: dict[str, Any] | None = None
     """The `config.json` of a Hugging Face folder, as it is there."""
-
-
-def file_sha256(data: bytes) -> str:
-    """Checksum of a file's bytes, in hexadecimal.
-
-    >>> file_sha256(b"")[:8]
-    'e3b0c442'
-    """
-    return hashlib.sha256(data).hexdigest()
 
 
 def folder_sha256(folder: str, names: Iterable[str] | None = None) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jgaprune.converters.formats.errors import FormatError
+from jgaprune.converters.formats.file_bytes import FileBytes
 from jgaprune.converters.formats.machine import (
     MAX_PICKLE_BYTES,
     Constructor,
@@ -20,7 +21,7 @@ from jgaprune.converters.formats.machine import (
 )
 
 
-def load(data: bytes, hooks: Hooks, start: int = 0) -> tuple[Any, int]:
+def load(data: FileBytes, hooks: Hooks, start: int = 0) -> tuple[Any, int]:
     """Interpret one pickle.
 
     Args:
