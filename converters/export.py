@@ -52,7 +52,9 @@ def to_source(model: Model, params: Params, buffers: Buffers) -> dict[str, np.nd
     for leaf, tensor in model.spec.tensors:
         changed = from_leaf(leaves[leaf], tensor)
         tensors[tensor.name] = _in_place(tensors[tensor.name], changed, tensor.name)
-    return tensors
+    # The others may be views of the file, which must not outlive this call.
+    written = {tensor.name for _, tensor in model.spec.tensors}
+    return {name: a if name in written else np.array(a) for name, a in tensors.items()}
 
 
 def masks_to_source(model: Model, masks: Masks) -> dict[str, np.ndarray]:

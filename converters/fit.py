@@ -20,6 +20,7 @@ from jgaprune.converters.leaves import (
 )
 from jgaprune.converters.models.architecture import Architecture, Config, Shapes
 from jgaprune.converters.names import FileTensor
+from jgaprune.converters.place import same_numbers
 from jgaprune.model import SourceTensor
 from jgaprune.model.forward import leaf_name
 
@@ -150,4 +151,4 @@ def _same_weights(tensor: FileTensor, other: FileTensor) -> bool:
     one, two = tensor.array, other.array
     if one.ndim < 2 or one.shape != two.shape or one.dtype != two.dtype:
         return False
-    return bool(one.any()) and one.tobytes() == two.tobytes()
+    return same_numbers(one, two)

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from jgaprune.converters.arguments import complete, contradicting
@@ -17,8 +15,8 @@ from jgaprune.converters.faults import explain_misfit
 from jgaprune.converters.fit import Fit, fit, shapes_of
 from jgaprune.converters.formats import SourceFile, read
 from jgaprune.converters.guess import fitting_architectures, guess
-from jgaprune.converters.leaves import to_leaf
 from jgaprune.converters.names import known_names
+from jgaprune.converters.place import place
 from jgaprune.model import Model, Preprocessing, Source
 from jgaprune.model.forward import leaf_name
 
@@ -64,6 +62,7 @@ def load(
         fitting = [name for name, _ in fitting_architectures(known)]
         wrong = contradicting(architecture, inferred, config)
         raise ConversionError(explain_misfit(fitted, str(path), fitting, wrong))
+    del known  # It holds the file's arrays, which are given back one by one.
     model = Model.from_nnx(
         _filled(fitted, source),
         architecture.input_shape(config),
@@ -81,32 +80,9 @@ def load(
 
 
 def _filled(fitted: Fit, source: SourceFile) -> nnx.Module:
-    """The module with the file's weights in place of its abstract arrays."""
+    """The module with the file's weights in place of its abstract arrays; empties the source."""
     graph, state = nnx.split(fitted.module)
     paths, tree = jax.tree_util.tree_flatten_with_path(state)
     tensors = dict(fitted.tensors)
     ordered = [tensors[leaf_name(path)] for path, _ in paths]
-    arrays = [_as_float32(to_leaf(source.tensors[tensor.name], tensor)) for tensor in ordered]
-    _check_finite({t.name: array for t, array in zip(ordered, arrays, strict=True)}, source.path)
-    return nnx.merge(graph, jax.tree.unflatten(tree, map(jnp.asarray, arrays)))
-
-
-def _as_float32(array: np.ndarray) -> np.ndarray:
-    """The array in float32; what is beyond its range becomes infinite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return array.astype(np.float32)
-
-
-def _check_finite(arrays: dict[str, np.ndarray], path: str) -> None:
-    """Raises ConversionError if any weight is no number to compute with; lists all tensors."""
-    counts = {name: array.size - np.isfinite(array).sum() for name, array in arrays.items()}
-    faults = [
-        f"{count} of {arrays[name].size} values of {name} are NaN or infinite"
-        for name, count in counts.items()
-        if count
-    ]
-    if faults:
-        raise ConversionError(
-            f"{path} holds weights that float32 can't compute with: {'; '.join(faults)}. Save "
-            "the weights of a training run that did not diverge, in the range of float32."
-        )
+    return nnx.merge(graph, jax.tree.unflatten(tree, place(ordered, source.tensors, source.path)))
