@@ -11,7 +11,7 @@ from jgaprune.converters.formats.detect import READABLE, detect
 from jgaprune.converters.formats.errors import FormatError
 from jgaprune.converters.formats.file_bytes import (
     FileBytes,
-    file_bytes,
+    bytes_of,
     file_sha256,
     forget_array,
 )
@@ -103,7 +103,7 @@ def _read_hf_folder(path: str) -> SourceFile:
 
 
 def _read_hf_file(path: str, kind: str) -> Contents:
-    data = file_bytes(path)
+    data = bytes_of(path)
     found = detect(data, os.path.splitext(path)[1])
     if found != kind:
         raise FormatError(f"is a {found} file where a {kind} file is expected")
@@ -115,4 +115,4 @@ def _regular_file(path: str) -> FileBytes:
         raise FormatError(f"does not exist. Give the path of a weight file: {READABLE}")
     if not os.path.isfile(path):
         raise FormatError(f"is no regular file. Give the path of a weight file: {READABLE}")
-    return file_bytes(path)
+    return bytes_of(path)

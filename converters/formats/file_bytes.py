@@ -24,7 +24,7 @@ MAPPED_BYTES = 2**24
 _BLOCK = 2**22
 
 
-def file_bytes(path: str) -> FileBytes:
+def bytes_of(path: str) -> FileBytes:
     """Open a regular file; a mapping lasts as long as an array that is a view of it.
 
     Raises:

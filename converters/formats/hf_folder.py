@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jgaprune.converters.formats.errors import FormatError
+from jgaprune.converters.formats.file_bytes import bytes_of
 from jgaprune.converters.formats.hf_index import (
     is_shard_name,
     listing,
@@ -130,12 +131,9 @@ def _read_all(
 def _json(folder: str, name: str, faults: list[str]) -> dict[str, Any] | None:
     """A JSON file of the folder, or None and one more fault."""
     try:
-        with open(_inside(folder, name), "rb") as file:
-            return parse_json(file.read(MAX_JSON_BYTES + 1))
+        return parse_json(bytes_of(_inside(folder, name))[: MAX_JSON_BYTES + 1])
     except FormatError as error:
         faults.append(f"{name} {error}")
-    except OSError as error:
-        faults.append(f"{name} can't be read ({error.strerror})")
     return None
 
 

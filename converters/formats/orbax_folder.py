@@ -75,6 +75,11 @@ def _kinds_by_name(entries: Iterable[Any]) -> dict[str, str]:
     for entry in entries:
         value = entry["value_metadata"]
         name = ".".join(str(part["key"]) for part in entry["key_metadata"])
+        if any(part in ("", "..") for part in name.split("/")) or "\0" in name:
+            raise FormatError(
+                f"has a value named {name!r:.80}, which as a path leads out of the folder. Nothing "
+                "outside is read: rename it and save again"
+            )
         if name in kinds:
             raise FormatError(
                 f"has two values named {name!r:.80} once their paths are joined with '.'. Rename "
