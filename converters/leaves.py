@@ -95,13 +95,13 @@ def to_leaf(array: np.ndarray, tensor: SourceTensor) -> np.ndarray:
     moved = array.reshape(tensor.split).transpose(tensor.axes)
     if tensor.split != tensor.shape:
         moved = moved.reshape(-1, tensor.shape[0])
-    return np.ascontiguousarray(moved)
+    return np.asarray(moved, order="C")
 
 
 def from_leaf(leaf: np.ndarray, tensor: SourceTensor) -> np.ndarray:
     """The source's layout from a leaf; dtype as it is. The inverse of `to_leaf`."""
     moved = leaf.reshape([tensor.split[axis] for axis in tensor.axes])
-    return np.ascontiguousarray(moved.transpose(np.argsort(tensor.axes)).reshape(tensor.shape))
+    return np.asarray(moved.transpose(np.argsort(tensor.axes)).reshape(tensor.shape), order="C")
 
 
 def is_float(dtype: np.dtype) -> bool:

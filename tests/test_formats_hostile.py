@@ -300,6 +300,7 @@ def test_zip_tricks_are_refused(tmp_path):
     encrypted[encrypted.rfind(b"PK\x01\x02") + 8] |= 1
     with pytest.warns(UserWarning, match="Duplicate"):
         doubled = zip_container(root, {"0": bytes(16)}, {"archive/data/0": bytes(16)})
+    stored = zip_container(root, {}, {"archive/data/0": bytes(16)})
     cases = {
         "exhaust memory": with_declared_size(plain, 2**31),
         "encrypted": bytes(encrypted),
@@ -308,6 +309,7 @@ def test_zip_tricks_are_refused(tmp_path):
         "2 pickles": zip_container(root, {}, {"other/data.pkl": b"N."}),
         "byte order": zip_container(root, {}, {"archive/byteorder": b"middle"}),
         "declares 16 bytes": zip_container(root, {"0": bytes(20)}),
+        "two sizes differ": with_declared_size(stored, 15),
     }
     for words, data in cases.items():
         (tmp_path / "w.pth").write_bytes(data)
@@ -369,6 +371,23 @@ def test_safetensors_tricks_are_refused(tmp_path):
     for header in (outside, overlap, b"{" + b"[" * 50_000, b'{"w":3}'):
         with pytest.raises(FormatError, match="damaged"):
             read_bytes(tmp_path, file(header))
+    entry = b'{"dtype":"F32","shape":[4],"data_offsets":[0,16]}'
+    for header, words in (
+        (b'{"w":' + entry + b',"w":' + entry + b"}", "two values named 'w'"),
+        (b'{"w":' + entry.replace(b"4", b"4.0") + b"}", "no list of sizes"),
+        (b'{"w":' + entry.replace(b"4", b"2,-2,-1") + b"}", "no list of sizes"),
+        (b'{"w":' + entry.replace(b"4", b"4" + b",1" * 99) + b"}", "over 64 axes"),
+        (b'{"w":' + entry.replace(b"4", b"3") + b"}", "'w' of 12 bytes lies at 0 to 16"),
+        (b'{"w":' + entry.replace(b"[0,16]", b"[4,16]") + b"}", "expected from 0 on"),
+        (b'{"w":' + entry.replace(b"16", b"12").replace(b"4", b"3") + b"}", "end at 12 of 16"),
+        (b'{"w":' + entry.replace(b"shape", b"form") + b"}", "does not say"),
+        (b'{"__metadata__":{"a":1},"w":' + entry + b"}", "not text"),
+    ):
+        with pytest.raises(FormatError, match=words):
+            read_bytes(tmp_path, file(header))
+    with pytest.raises(FormatError, match="longer than the file"):
+        (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", 2**63) + b"{" + bytes(16))
+        read(tmp_path / "x.safetensors")
     unknown = b'{"w":{"dtype":"F8_E8M0","shape":[16],"data_offsets":[0,16]}}'
     with pytest.raises(FormatError, match="F8_E8M0"):
         read_bytes(tmp_path, file(unknown))
@@ -438,6 +457,22 @@ def test_damaged_pickles_raise_only_format_errors(tmp_path):
         except FormatError:
             refused += 1
     assert refused > 300
+
+
+@pytest.mark.parametrize("key", ["../w", "/etc", "a/../../w", "..\\w", "\\\\host\\w"])
+def test_orbax_names_that_lead_out_of_the_folder_are_refused(tmp_path, key):
+    import orbax.checkpoint as ocp
+
+    folder = tmp_path / "checkpoint"
+    with ocp.PyTreeCheckpointer(use_ocdbt=False) as checkpointer:
+        checkpointer.save(folder, {"w": np.ones(3, np.float32)})
+    text = (folder / "_METADATA").read_text()
+    changed = text.replace('"key": "w"', f'"key": {json.dumps(key)}')
+    assert changed != text
+    (folder / "_METADATA").write_text(changed)
+    (folder / "w").rename(tmp_path / "w")
+    with pytest.raises(FormatError, match="leads out of the folder"):
+        read(folder)
 
 
 @pytest.mark.parametrize("name", ["w", "step"])

@@ -116,6 +116,7 @@ def fuzz(kind, folder, numbers):
         files = mutated(kind, whole, number)
         path = write(folder / "f", files)
         signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        faulthandler.dump_traceback_later(2 * SECONDS, exit=True, file=sys.__stderr__)
         tracemalloc.reset_peak()
         before, start = tracemalloc.get_traced_memory()[0], time.perf_counter()
         try:
@@ -164,7 +165,6 @@ def test_5000_mutated_files_twice(tmp_path, guarded, kind, mapped, capsys):
     if mapped:
         guarded.setattr(file_bytes, "MAPPED_BYTES", 1)
     numbers, start = range(mapped, 10_000, 2), time.perf_counter()
-    faulthandler.dump_traceback_later(900, exit=True)
     refused, slowest, highest = fuzz(kind, tmp_path, numbers)
     with capsys.disabled():
         print(

@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -206,6 +207,15 @@ def test_bad_json_is_refused(tmp_path, text, words):
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "model.safetensors.index.json").write_text(text, encoding="latin1")
     assert words in refusal(tmp_path)
+
+
+def test_a_key_twice_among_many_is_found_at_once(tmp_path):
+    whole(tmp_path)
+    many = "".join(f'"{number}":0,' for number in range(300_000))
+    (tmp_path / "config.json").write_text("{" + many + '"299999":0}')
+    start = time.process_time()
+    assert "two values named '299999'" in refusal(tmp_path)
+    assert time.process_time() - start < 5
 
 
 def test_indices_without_a_map_are_refused(tmp_path):

@@ -10,7 +10,7 @@ import hashlib
 import io
 import mmap
 import os
-from typing import Any, BinaryIO
+from typing import IO, cast
 
 import numpy as np
 
@@ -34,7 +34,10 @@ def bytes_of(path: str) -> FileBytes:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size < MAPPED_BYTES:
                 return file.read()
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            try:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except OSError:  # Some network file systems can't.
+                return file.read()
     except OSError as error:
         raise FormatError(f"can't be read ({error.strerror}). Check its permissions") from error
 
@@ -53,9 +56,9 @@ def file_sha256(data: FileBytes) -> str:
     return digest.hexdigest()
 
 
-def stream_of(data: FileBytes) -> BinaryIO:
+def stream_of(data: FileBytes) -> IO[bytes]:
     """The same bytes as a file that can be read and sought in."""
-    return io.BytesIO(data) if isinstance(data, bytes) else io.BufferedReader(_Reader(data))
+    return cast(IO[bytes], io.BytesIO(data) if isinstance(data, bytes) else _Reader(data))
 
 
 def forget(data: FileBytes, start: int, num_bytes: int) -> None:
@@ -92,12 +95,17 @@ class _Reader(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: len(self._data)}
-        self._position = max(0, start[whence] + offset)
+        if start[whence] + offset < 0:
+            raise ValueError(f"there is no position {start[whence] + offset} in a file")
+        self._position = start[whence] + offset
         return self._position
 
-    def readinto(self, buffer: Any) -> int:
-        target = memoryview(buffer)
-        chunk = memoryview(self._data)[self._position : self._position + len(target)]
-        target[: len(chunk)] = chunk
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most what is there: the buffers of `io` would first allocate all that is asked for."""
+        stop = len(self._data) if size is None or size < 0 else self._position + size
+        chunk = self._data[self._position : stop]
         self._position += len(chunk)
-        return len(chunk)
+        return chunk

@@ -1,6 +1,7 @@
 """JSON from files of others: bounded in size, and without two values under one name."""
 
 import json
+from collections import Counter
 from typing import Any
 
 from jgaprune.converters.formats.errors import FormatError
@@ -39,7 +40,6 @@ def parse_json(raw: bytes) -> dict[str, Any]:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     items = dict(pairs)
     if len(items) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in items if names.count(name) > 1)
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise FormatError(f"has two values named {twice!r:.80}. Remove one of them")
     return items

@@ -9,6 +9,7 @@ Format: https://orbax.readthedocs.io/en/latest/guides/checkpoint/checkpoint_form
 import json
 import math
 import os
+import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -75,7 +76,7 @@ def _kinds_by_name(entries: Iterable[Any]) -> dict[str, str]:
     for entry in entries:
         value = entry["value_metadata"]
         name = ".".join(str(part["key"]) for part in entry["key_metadata"])
-        if any(part in ("", "..") for part in name.split("/")) or "\0" in name:
+        if ".." in re.split(r"[/\\]", name) or name.startswith(("/", "\\")):
             raise FormatError(
                 f"has a value named {name!r:.80}, which as a path leads out of the folder. Nothing "
                 "outside is read: rename it and save again"
