@@ -1,8 +1,8 @@
 """`.npz` files: named NumPy arrays, read without pickles, written atomically."""
 
-import io
 import math
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO
@@ -13,10 +13,14 @@ from numpy.lib import format as npy
 from jgaprune.converters.formats.archive import open_archive, read_entry
 from jgaprune.converters.formats.errors import FormatError
 from jgaprune.converters.formats.file_bytes import FileBytes
+from jgaprune.converters.formats.json_text import parse_json
 from jgaprune.converters.formats.writing import checked_arrays, is_numpy_number, replace_file
 
-_MOST_HEADER = 2**14
-"""NumPy itself refuses headers of more than 10,000 bytes."""
+_LONGEST = 2**12
+"""Room for the header of an array with 64 axes."""
+_AS_JSON = {b"'": b'"', b"(": b"[", b")": b"]", b"True": b"true", b"False": b"false"}
+_WORDS = re.compile(b"|".join(map(re.escape, _AS_JSON)))
+_LAST_COMMA = re.compile(rb",\s*(?=[\]}])")
 _FIRST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -73,28 +77,48 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
 
 
 def _read_array(name: str, raw: memoryview) -> np.ndarray:
-    """Check the size in the header against the bytes that are there before allocating."""
-    head = bytes(raw[:_MOST_HEADER])
-    if not head.startswith(npy.MAGIC_PREFIX):
+    """A view; the size in the header is checked against the bytes that are there."""
+    if raw[: len(npy.MAGIC_PREFIX)] != npy.MAGIC_PREFIX:
         raise FormatError(
             f"has an entry {name!r:.80} that is no NumPy array. Write .npz files with np.savez"
         )
-    file = io.BytesIO(head)
-    version = npy.read_magic(file)
-    read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    shape, is_fortran, dtype = read_header[version](file)
+    width = 2 if raw[len(npy.MAGIC_PREFIX)] == 1 else 4
+    start = npy.MAGIC_LEN + width
+    stop = start + int.from_bytes(raw[npy.MAGIC_LEN : start], "little")
+    shape, is_fortran, dtype = _parse_header(name, bytes(raw[start : min(stop, start + _LONGEST)]))
     if dtype.hasobject:
         raise FormatError(
             f"holds {name!r:.80} as a pickled Python object, which is refused; nothing was "
             "executed. Save plain arrays: np.savez(path, name=np.asarray(values))"
         )
     num_bytes = math.prod(shape) * dtype.itemsize
-    if num_bytes != len(raw) - file.tell():
+    if num_bytes != len(raw) - stop:
         raise FormatError(
-            f"declares {num_bytes} bytes for {name!r:.80} but holds {len(raw) - file.tell()}. "
+            f"declares {num_bytes} bytes for {name!r:.80} but holds {len(raw) - stop}. "
             "The file is damaged: copy or download it again"
         )
-    return np.ndarray(shape, dtype, raw, file.tell(), order="F" if is_fortran else "C")
+    return np.ndarray(shape, dtype, raw, stop, order="F" if is_fortran else "C")
+
+
+def _parse_header(name: str, text: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether columns come first, and type.
+
+    A header is a dict as Python writes it. It is read as JSON, so that nothing comes near Python's
+    own parser, which NumPy uses: that is slow where it fails, and warns.
+    """
+    words = _WORDS.sub(lambda found: _AS_JSON[found[0]], text)
+    try:
+        header = parse_json(_LAST_COMMA.sub(b"", words))
+        descr, is_fortran, shape = (header[key] for key in ("descr", "fortran_order", "shape"))
+        sizes = all(type(size) is int and 0 <= size < 2**63 for size in shape)
+    except (FormatError, KeyError, TypeError):
+        sizes = False
+    if not (sizes and type(descr) is str and type(is_fortran) is bool):
+        raise FormatError(
+            f"has an entry {name!r:.80} whose header does not say a plain type, an order and a "
+            "shape. Write .npz files of plain arrays with np.savez"
+        )
+    return tuple(shape), is_fortran, np.dtype(descr)
 
 
 def _write_entries(file: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
