@@ -9,6 +9,7 @@ import os
 
 from jgaprune.converters.formats.detect import READABLE, detect
 from jgaprune.converters.formats.errors import FormatError
+from jgaprune.converters.formats.hf_folder import holds_hf_model, read_hf
 from jgaprune.converters.formats.llama2c import read_llama2c, write_llama2c
 from jgaprune.converters.formats.npz import read_npz, write_npz
 from jgaprune.converters.formats.orbax_folder import find_checkpoint, read_orbax
@@ -37,12 +38,12 @@ _READERS = {
 
 
 def read(path: str | os.PathLike[str]) -> SourceFile:
-    """Read a weight file or an Orbax folder.
+    """Read a weight file, an Orbax folder or a Hugging Face folder.
 
     Args:
       path: a `.pth`/`.pt`/`.th` with a state_dict, a `.safetensors`, a `.npz`, a `.bin`
-        of llama2.c, or a folder written by Orbax's `StandardCheckpointer`. The content decides,
-        not the name.
+        of llama2.c, a folder written by Orbax's `StandardCheckpointer`, or a folder with
+        `config.json` and `model.safetensors` or its shards. The content decides, not the name.
 
     Returns:
       The arrays under their exact names, in the file's layout and type, and where they come
@@ -73,6 +74,10 @@ def _read_file(path: str) -> SourceFile:
 
 
 def _read_folder(path: str) -> SourceFile:
+    if holds_hf_model(os.listdir(path)):
+        found = read_hf(path, lambda name: read_safetensors(_bytes_of(name)))
+        digest = folder_sha256(path)
+        return SourceFile(path, "hf", digest, found.tensors, found.metadata, found.config)
     folder = find_checkpoint(path)
     tensors, metadata = read_orbax(folder)
     return SourceFile(path, "orbax", folder_sha256(path), tensors, metadata)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +15,15 @@ class SourceFile:
     path: str
     """Absolute path."""
     format: str
-    """One of "pth", "safetensors", "npz", "llama2c", "orbax"."""
+    """One of "pth", "safetensors", "npz", "llama2c", "orbax", "hf"."""
     sha256: str
     """Of the file's bytes, or of an Orbax folder's files (`folder_sha256`)."""
     tensors: dict[str, np.ndarray]
     """Exact names of the file, a `module.` prefix included; bfloat16 as `ml_dtypes.bfloat16`."""
     metadata: dict[str, object]
     """Plain values that stood beside the tensors, for example `best_prec1`."""
+    config: dict[str, Any] | None = None
+    """The `config.json` of a Hugging Face folder."""
 
 
 def file_sha256(data: bytes) -> str:

@@ -2,7 +2,9 @@
 
 from jgaprune.model.forward import Forward
 from jgaprune.model.model import Model
+from jgaprune.model.padding import real_tokens, without_padding
 from jgaprune.model.spec import (
+    PADDING,
     ModelSpec,
     Preprocessing,
     Source,
@@ -12,6 +14,7 @@ from jgaprune.model.spec import (
 )
 
 __all__ = [
+    "PADDING",
     "Forward",
     "Model",
     "ModelSpec",
@@ -19,5 +22,7 @@ __all__ = [
     "Source",
     "SourceTensor",
     "label_faults",
+    "real_tokens",
     "token_faults",
+    "without_padding",
 ]
