@@ -5,6 +5,7 @@ in them neighbouring channels of a head are turned together, in Hugging Face's a
 first half with one of the second.
 """
 
+import math
 import re
 
 from jgaprune.converters.models.architecture import Config, Shapes, rows_of
@@ -64,7 +65,9 @@ def _ours(shapes: Shapes) -> Shapes:
 
 
 def _heads(dim: int, kv_dim: int, head_size: int) -> tuple[int, int]:
-    """Query heads and key heads; of sizes that don't go into each other, one of each."""
+    """Query heads and key heads: of that size, else of the largest that goes into both."""
+    if dim % head_size or kv_dim % head_size:
+        head_size = math.gcd(dim, kv_dim)
     num_heads = max(1, dim // head_size)
     num_kv_heads = max(1, kv_dim * num_heads // dim)
     divides = dim % num_heads == 0 and num_heads % num_kv_heads == 0

@@ -2,7 +2,7 @@
 
 from jgaprune.model.forward import Forward
 from jgaprune.model.model import Model
-from jgaprune.model.padding import real_tokens, without_padding
+from jgaprune.model.padding import mean_factor, real_tokens, without_padding
 from jgaprune.model.spec import (
     PADDING,
     ModelSpec,
@@ -22,6 +22,7 @@ __all__ = [
     "Source",
     "SourceTensor",
     "label_faults",
+    "mean_factor",
     "real_tokens",
     "token_faults",
     "without_padding",

@@ -11,6 +11,11 @@ def real_tokens(spec: ModelSpec, inputs: Array) -> Array | None:
     return inputs != PADDING if spec.padding else None
 
 
+def is_per_token(values: Array, real: Array | None) -> bool:
+    """Whether values are those of tokens, `[N, L, ...]`."""
+    return real is not None and values.ndim > 2 and values.shape[:2] == real.shape
+
+
 def without_padding(values: Array, real: Array | None) -> Array:
     """Values `[N, L, ...]`, zero at padding; values of another kind as they are.
 
@@ -23,7 +28,14 @@ def without_padding(values: Array, real: Array | None) -> Array:
     >>> without_padding(jnp.ones((1, 2, 3)), jnp.array([[True, False]]))[0, :, 0].tolist()
     [1.0, 0.0]
     """
-    if real is None or values.ndim < 3 or values.shape[:2] != real.shape:
+    if real is None or not is_per_token(values, real):
         return values
     places = real.reshape(*real.shape, *(1 for _ in values.shape[2:]))
     return jnp.where(places, values, jnp.zeros_like(values))
+
+
+def mean_factor(values: Array, real: Array | None) -> Array | float:
+    """What makes the mean over all of `without_padding`'s values that over the real ones."""
+    if real is None or not is_per_token(values, real):
+        return 1.0
+    return real.size / jnp.sum(real)
