@@ -30,7 +30,7 @@ PADDED = np.pad(SHORT, ((0, 0), (0, WHOLE - LENGTH)), constant_values=PADDING)
 @cache
 def model_of(kind, context):
     arch = kind.split()[0]
-    return jp.converters.untrained(arch, num_layers=2, context=context, **SIZES, **KINDS[kind])
+    return jp.converters.untrained(arch, num_layers=1, context=context, **SIZES, **KINDS[kind])
 
 
 def said_by(model, tokens):
@@ -107,6 +107,7 @@ def test_labels_of_padding_count_for_nothing():
         close(measure(whole, whole.params, whole.buffers, padded, none, batch=4), expected, 1e-4)
 
 
+@pytest.mark.slow
 def test_reconstruction_fits_no_padding():
     *cases, masks = both()
     fitted = []
@@ -117,6 +118,7 @@ def test_reconstruction_fits_no_padding():
         close(fitted[1][name], leaf, 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", [jp.saliency.wanda, jp.saliency.obs])
 def test_scores_see_no_padding(score):
     *cases, _ = both()

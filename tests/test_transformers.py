@@ -33,7 +33,6 @@ SIZES = {
     },
 }
 INPUTS = np.random.RandomState(0).randint(0, 11, (3, 6)).astype(np.int32)
-IMAGES = np.random.RandomState(0).standard_normal((3, 8, 12, 3)).astype(np.float32)
 
 
 @cache
@@ -52,11 +51,6 @@ def file_of(model):
     """The tensors as PyTorch would have them."""
     leaves = {name: np.asarray(leaf) for name, leaf in model.params.items()}
     return {tensor.name: from_leaf(leaves[leaf], tensor) for leaf, tensor in model.spec.tensors}
-
-
-def said_by(model):
-    inputs = INPUTS if model.spec.vocabulary else IMAGES
-    return np.asarray(jax.jit(model.apply)(model.params, model.buffers, inputs))
 
 
 def untold(arch):
@@ -129,7 +123,6 @@ def test_a_tied_head_is_the_embedding_whatever_the_file_names(name, tmp_path):
     write_npz(tmp_path / "w.npz", tensors | dict.fromkeys(names, embedding))
     found = load("auto", tmp_path / "w.npz", **untold("gpt2"))
     assert dict(found.spec.config)["tied"]
-    np.testing.assert_array_equal(said_by(found), said_by(model))
     halved = {n: 0.5 * leaf for n, leaf in found.params.items()}
     back = to_source(found, halved, {})
     assert all(np.array_equal(back[one], 0.5 * embedding) for one in names)
@@ -213,8 +206,7 @@ def test_a_folder_tells_everything_by_itself(arch, shards, tmp_path):
     told = dict(found.spec.config)
     assert {name: told[name] for name in TOLD[arch]} == TOLD[arch]
     assert told["num_heads"] == 2
-    if "context" not in told or told["context"] == 6:
-        np.testing.assert_array_equal(said_by(found), said_by(model))
+    assert all(np.array_equal(found.params[name], leaf) for name, leaf in model.params.items())
     again = load(found.spec.name, found.spec.source.path, **told)
     assert again.spec == found.spec
     back = to_source(found, found.params, {})
@@ -264,7 +256,7 @@ def test_impossible_arguments_are_refused(arch, wrong, message):
 
 def test_reading_token_by_token_says_the_same():
     model = original("gpt2")
-    expected = said_by(model)
+    expected = np.asarray(jax.jit(model.apply)(model.params, model.buffers, INPUTS))
     memory = model.stepwise.memory(model.params, model.buffers, 3, 6)
     step = jax.jit(model.stepwise.step)
     for position in range(6):
@@ -290,6 +282,7 @@ def test_the_default_call_prunes_to_the_weight(arch):
     model = original(arch)
     report = jp.prune(model, sparsity=0.5, num_inputs=16, generations=2, population=4)
     origins = {"bert": "noise", "gpt2": "sampled", "llama": "sampled", "vit": "inverted"}
-    assert report.inputs.origin == origins[arch]
-    kept = sum(int(np.asarray(mask).sum()) for mask in report.masks.values())
-    assert kept == round(0.5 * model.layout.num_weights)
+    assert report.settings["inputs"] == origins[arch]
+    assert report.sparsity == pytest.approx(0.5, abs=1e-3)
+    for name in model.spec.prunable:
+        assert np.any(report.params[name] == 0) and np.any(report.params[name])
