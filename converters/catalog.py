@@ -4,23 +4,29 @@ from fnmatch import fnmatchcase
 
 from jgaprune.converters.errors import ConversionError, nearest
 from jgaprune.converters.models.architecture import Architecture
+from jgaprune.converters.models.bert import BERT
 from jgaprune.converters.models.cifar_resnet import cifar_resnet
 from jgaprune.converters.models.digits_cnn import DIGITS_CNN
+from jgaprune.converters.models.gpt2 import GPT2
 from jgaprune.converters.models.lenet5 import LENET5
 from jgaprune.converters.models.llama import LLAMA
 from jgaprune.converters.models.mlp import MLP
 from jgaprune.converters.models.paper import PAPER_CIFAR10, PAPER_MNIST
 from jgaprune.converters.models.resnet import RESNET18
+from jgaprune.converters.models.vit import VIT
 
 ARCHITECTURES: tuple[Architecture, ...] = (
+    BERT,
     *(cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)),
     DIGITS_CNN,
+    GPT2,
     LENET5,
     LLAMA,
     MLP,
     PAPER_CIFAR10,
     PAPER_MNIST,
     RESNET18,
+    VIT,
 )
 
 

@@ -65,16 +65,20 @@ def fit(architecture: Architecture, config: Config, tensors: dict[str, FileTenso
     pairs, missing, unsuitable, used = [], [], [], {}
     for leaf, shape in leaf_shapes(module).items():
         name = renamed.get(tensor_name(leaf), tensor_name(leaf))
-        expected = tensor_shape(leaf, shape)
+        in_flax = architecture.is_as_in_flax(leaf)
+        expected = tensor_shape(leaf, shape, as_in_flax=in_flax)
         if name not in tensors:
             missing.append((name, expected))
             continue
         found = used[name] = tensors[name]
+        if found.is_leaf:
+            expected = tensor_shape(leaf, shape)
         if found.shape != expected or not is_float(found.array.dtype):
             came = f"{found.array.dtype} {list(found.shape)}"
             unsuitable.append((found.name, f"float {list(expected)}", came))
         else:
-            pairs.append((leaf, _describe(leaf, found, flattened.get(leaf.rpartition(".")[0]))))
+            reordered = flattened.get(leaf.rpartition(".")[0])
+            pairs.append((leaf, _describe(leaf, found, reordered, in_flax)))
     left = {
         name: tensor
         for name, tensor in tensors.items()
@@ -89,6 +93,24 @@ def fit(architecture: Architecture, config: Config, tensors: dict[str, FileTenso
         tuple((tensor.name, tensor.shape) for tensor in unexpected),
         tuple(unsuitable),
     )
+
+
+def infer(architecture: Architecture, tensors: dict[str, FileTensor]) -> Config:
+    """The arguments that the tensors tell; a head that equals the embedding is none of its own.
+
+    Args:
+      architecture: what the file is said to be.
+      tensors: of the file, as from `known_names`.
+    """
+    shapes = shapes_of(tensors)
+    head, embedding = architecture.tied(shapes) or ("", "")
+    if (
+        head in tensors
+        and embedding in tensors
+        and _same_weights(tensors[head], tensors[embedding])
+    ):
+        del shapes[head]
+    return architecture.infer(shapes)
 
 
 class _OneKey(nnx.RngStream):
@@ -115,14 +137,16 @@ def leaf_shapes(module: nnx.Module) -> dict[str, Shape]:
     return {leaf_name(path): tuple(leaf.shape) for path, leaf in leaves}
 
 
-def _describe(leaf: str, found: FileTensor, flattened: tuple[int, int, int] | None) -> SourceTensor:
+def _describe(
+    leaf: str, found: FileTensor, flattened: tuple[int, int, int] | None, in_flax: bool
+) -> SourceTensor:
     """How `found` becomes `leaf`; only weights after a flatten are reordered."""
     dtype = str(found.array.dtype)
     if found.is_leaf:
         return describe_leaf(found.name, found.array.shape, dtype)
     if not leaf.endswith("kernel"):
         flattened = None
-    return describe_tensor(leaf, found.name, found.shape, dtype, flattened)
+    return describe_tensor(leaf, found.name, found.shape, dtype, flattened, as_in_flax=in_flax)
 
 
 def _split_tied(

@@ -4,7 +4,7 @@ import numpy as np
 
 from jgaprune.converters.catalog import ARCHITECTURES
 from jgaprune.converters.errors import ConversionError
-from jgaprune.converters.fit import Fit, fit, shapes_of
+from jgaprune.converters.fit import Fit, fit, infer, shapes_of
 from jgaprune.converters.models.architecture import Config
 from jgaprune.converters.names import FileTensor, known_names
 
@@ -37,7 +37,7 @@ def fitting_architectures(known: dict[str, FileTensor]) -> list[tuple[str, Confi
     """All architectures that the tensors fit without a fault, with their arguments."""
     shapes = shapes_of(known)
     likely = [architecture for architecture in ARCHITECTURES if architecture.is_likely(shapes)]
-    configs = [architecture.infer(shapes) for architecture in likely]
+    configs = [infer(architecture, known) for architecture in likely]
     return [
         (architecture.name, config)
         for architecture, config in zip(likely, configs, strict=True)
@@ -46,8 +46,7 @@ def fitting_architectures(known: dict[str, FileTensor]) -> list[tuple[str, Confi
 
 
 def _explain_unknown(known: dict[str, FileTensor]) -> str:
-    shapes = shapes_of(known)
-    fits = [fit(architecture, architecture.infer(shapes), known) for architecture in ARCHITECTURES]
+    fits = [fit(architecture, infer(architecture, known), known) for architecture in ARCHITECTURES]
     fits.sort(key=lambda tried: tried.num_faults)
     tried = "\n".join(f"  {_summary(one)}" for one in fits)
     found = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in known.values())

@@ -9,7 +9,8 @@
 | `mean`, `var` | `running_mean`, `running_var` | |
 | anything else | same name | |
 
-Which tensors a file needs is in `fit`.
+Dense layers that an architecture names are stored (in, out) already, as GPT-2's are. Which
+tensors a file needs is in `fit`.
 """
 
 import ml_dtypes
@@ -47,25 +48,36 @@ def is_leaf_name(name: str) -> bool:
     return name.rpartition(".")[2] in _TENSOR_OF_LEAF
 
 
-def leaf_axes(leaf_name: str, num_axes: int) -> tuple[int, ...]:
+def leaf_axes(leaf_name: str, num_axes: int, *, as_in_flax: bool = False) -> tuple[int, ...]:
     """Permutation from PyTorch's axes to the leaf's."""
-    if not leaf_name.endswith("kernel"):
+    if as_in_flax or not leaf_name.endswith("kernel"):
         return tuple(range(num_axes))
     return (*range(2, num_axes), 1, 0)
 
 
-def tensor_shape(leaf_name: str, shape: Shape) -> Shape:
+def tensor_shape(leaf_name: str, shape: Shape, *, as_in_flax: bool = False) -> Shape:
     """Shape of the PyTorch tensor that becomes a leaf of shape `shape`.
+
+    Args:
+      leaf_name: the leaf.
+      shape: its shape.
+      as_in_flax: whether the file has the leaf's own axes.
 
     >>> tensor_shape("conv1.kernel", (3, 3, 16, 32))
     (32, 16, 3, 3)
     """
-    axes = leaf_axes(leaf_name, len(shape))
+    axes = leaf_axes(leaf_name, len(shape), as_in_flax=as_in_flax)
     return tuple(shape[axes.index(axis)] for axis in range(len(shape)))
 
 
 def describe_tensor(
-    leaf_name: str, name: str, shape: Shape, dtype: str, flattened: tuple[int, int, int] | None
+    leaf_name: str,
+    name: str,
+    shape: Shape,
+    dtype: str,
+    flattened: tuple[int, int, int] | None,
+    *,
+    as_in_flax: bool = False,
 ) -> SourceTensor:
     """How the tensor `name` in PyTorch's layout becomes a leaf.
 
@@ -76,9 +88,11 @@ def describe_tensor(
       dtype: its dtype.
       flattened: channels, height and width of the feature maps that a dense layer reads
         flattened, else None.
+      as_in_flax: whether the file has the leaf's own axes.
     """
     split = shape if flattened is None else (shape[0], *flattened)
-    return SourceTensor(name, shape, dtype, leaf_axes(leaf_name, len(split)), split)
+    axes = leaf_axes(leaf_name, len(split), as_in_flax=as_in_flax)
+    return SourceTensor(name, shape, dtype, axes, split)
 
 
 def describe_leaf(name: str, shape: Shape, dtype: str) -> SourceTensor:

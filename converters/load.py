@@ -12,9 +12,10 @@ from jgaprune.converters.arguments import complete, contradicting
 from jgaprune.converters.catalog import find_architecture
 from jgaprune.converters.errors import ConversionError
 from jgaprune.converters.faults import explain_misfit
-from jgaprune.converters.fit import Fit, fit, shapes_of
+from jgaprune.converters.fit import Fit, fit, infer
 from jgaprune.converters.formats import SourceFile, read
 from jgaprune.converters.guess import fitting_architectures, guess
+from jgaprune.converters.hugging_face import arch_told, arguments_told, told_by
 from jgaprune.converters.names import known_names
 from jgaprune.converters.place import place
 from jgaprune.model import Model, Preprocessing, Source
@@ -32,8 +33,8 @@ def load(
 
     Args:
       arch: a name of `list_models()`, or "auto" to recognise the file.
-      path: .pth, .pt, .th, .safetensors, .npz, .bin of llama2.c, or a folder of Orbax or
-        Hugging Face.
+      path: .pth, .pt, .th, .safetensors, .npz, .bin of llama2.c, an Orbax folder, or a folder of
+        Hugging Face, whose `config.json` then tells the architecture and what no tensor does.
       preprocessing: how stored images become inputs; by default what the architecture's
         well-known checkpoints were trained with.
       **arch_config: arguments of the architecture, such as `widths=(784, 300, 10)` of
@@ -50,12 +51,13 @@ def load(
       FormatError: the file can't be read.
     """
     source = read(path)
+    arch = arch_told(source, arch)
     if arch == "auto":
         arch, guessed = guess(source.tensors)
         arch_config = {**guessed, **arch_config}
     architecture = find_architecture(arch)
     known = known_names(source.tensors)
-    inferred = architecture.infer(shapes_of(known))
+    inferred = infer(architecture, known) | arguments_told(source, architecture)
     config = complete(architecture, inferred, arch_config)
     fitted = fit(architecture, config, known)
     if fitted.num_faults:
@@ -69,9 +71,11 @@ def load(
         name=arch,
         preprocessing=preprocessing or architecture.preprocessing,
         vocabulary=architecture.vocabulary(config),
+        padding=architecture.padding,
+        start_token=architecture.start_token(config),
     )
     spec = replace(
-        model.spec,
+        told_by(source, model.spec),
         source=Source(str(Path(source.path).resolve()), source.format, source.sha256),
         tensors=fitted.tensors,
         config=tuple(sorted(config.items())),

@@ -39,9 +39,10 @@ def untrained(arch: str, *, seed: int = 0, **arch_config: Any) -> Model:
             describe_tensor(
                 leaf,
                 tensor_name(leaf),
-                tensor_shape(leaf, shape),
+                tensor_shape(leaf, shape, as_in_flax=architecture.is_as_in_flax(leaf)),
                 "float32",
                 flattened.get(leaf.rpartition(".")[0]) if leaf.endswith("kernel") else None,
+                as_in_flax=architecture.is_as_in_flax(leaf),
             ),
         )
         for leaf, shape in leaf_shapes(module).items()
@@ -52,6 +53,8 @@ def untrained(arch: str, *, seed: int = 0, **arch_config: Any) -> Model:
         name=arch,
         preprocessing=architecture.preprocessing,
         vocabulary=architecture.vocabulary(config),
+        padding=architecture.padding,
+        start_token=architecture.start_token(config),
     )
     spec = replace(model.spec, tensors=tensors, config=tuple(sorted(config.items())))
     return model._replace(spec=spec)

@@ -33,6 +33,7 @@ def assert_same_weights(one, other):
 def test_every_architecture_has_a_golden_case_or_a_sibling():
     tested = {golden(name).arch for name in NAMES}
     families = {name.rstrip("0123456789") for name in tested} | {"llama"}  # see test_llama
+    families |= {"bert", "gpt", "vit"}  # see test_transformers_parity
     assert {name.rstrip("0123456789") for name in list_models()} == families
 
 
@@ -215,7 +216,7 @@ def test_the_wrong_architecture_names_the_right_one(tmp_path):
 
 
 def test_an_unknown_architecture_gets_the_nearest_names(digits, tmp_path):
-    with pytest.raises(ConversionError, match="'digits'. Nearest: digits_cnn. Known: cifar_"):
+    with pytest.raises(ConversionError, match="'digits'. Nearest: digits_cnn. Known: bert, cifar_"):
         loaded(digits, tmp_path, "digits")
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from flax import nnx
 
+from jgaprune.converters.models.hf_config import HfConfig
 from jgaprune.model import Preprocessing
 
 Config = dict[str, Any]
@@ -36,6 +37,20 @@ def none_derived(name: str) -> bool:
     return False
 
 
+def none_as_in_flax(leaf: str) -> bool:
+    """For networks whose dense layers are all stored as PyTorch stores them."""
+    return False
+
+
+def none_tied(shapes: Shapes) -> None:
+    """For networks in which no two layers may share their weights."""
+
+
+def second_token(config: Config) -> int:
+    """1, which begins a text in SentencePiece's vocabularies."""
+    return 1
+
+
 def same_names(shapes: Shapes) -> dict[str, str]:
     """For networks whose tensor names are fixed."""
     return {}
@@ -60,6 +75,13 @@ class Architecture(NamedTuple):
       vocabulary: `config -> ` how many tokens there are; None for other inputs than tokens.
       is_derived: whether a tensor of that name, such as a table of positions, holds what the
         network computes by itself: it may tell arguments, and has no leaf.
+      is_as_in_flax: whether the tensor of the leaf of that name is stored (in, out), as Flax has
+        it, and not (out, in).
+      tied: `shapes -> ` the file's names of a head and of the embedding that it may be one with:
+        files may hold both; None where nothing is tied.
+      padding: whether inputs may be padded with tokens -1.
+      start_token: `config -> ` the token that text begins with.
+      hf: what a Hugging Face `config.json` tells, or None.
       assumed: names of arguments that no file tells, so that `infer` only has defaults.
     """
 
@@ -73,6 +95,11 @@ class Architecture(NamedTuple):
     renamed: Callable[[Shapes], dict[str, str]] = same_names
     vocabulary: Callable[[Config], int | None] = no_tokens
     is_derived: Callable[[str], bool] = none_derived
+    is_as_in_flax: Callable[[str], bool] = none_as_in_flax
+    tied: Callable[[Shapes], tuple[str, str] | None] = none_tied
+    padding: bool = False
+    start_token: Callable[[Config], int] = second_token
+    hf: HfConfig | None = None
     assumed: tuple[str, ...] = ()
 
 

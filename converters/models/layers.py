@@ -4,6 +4,9 @@ Padding is given in pixels, because `SAME` pads strided convolutions differently
 has epsilon 1e-5 and uses its stored statistics.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 from flax import nnx
 
@@ -37,6 +40,18 @@ def batch_norm(num_channels: int, rngs: nnx.Rngs) -> nnx.BatchNorm:
     return nnx.BatchNorm(num_channels, epsilon=1e-5, use_running_average=True, rngs=rngs)
 
 
+def embedding(num_rows: int, num_channels: int, rngs: nnx.Rngs) -> nnx.Embed:
+    """A table of vectors, in the type of its weights: Flax would keep that of the first ones."""
+    layer = nnx.Embed(num_rows, num_channels, rngs=rngs)
+    layer.dtype = None
+    return layer
+
+
+def layer_norm(num_channels: int, eps: float, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """Layer normalisation; the variance is that of deviations, which cancels nothing out."""
+    return nnx.LayerNorm(num_channels, epsilon=eps, use_fast_variance=False, rngs=rngs)
+
+
 def max_pool(x: Array) -> Array:
     """Halves height and width of `[N, H, W, channels]`, dropping an odd last row or column."""
     return nnx.max_pool(x, window_shape=(2, 2), strides=(2, 2))
@@ -48,3 +63,24 @@ def flatten(x: Array) -> Array:
 
 
 relu = jax.nn.relu
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu_new": partial(jax.nn.gelu, approximate=True),
+    "gelu_pytorch_tanh": partial(jax.nn.gelu, approximate=True),
+    "relu": relu,
+    "silu": jax.nn.silu,
+}
+"""By the names that Hugging Face's `config.json` gives them."""
+
+
+def activation_faults(name: str) -> list[str]:
+    """What is wrong with the name of an activation, one sentence."""
+    if name in ACTIVATIONS:
+        return []
+    return [f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}."]
+
+
+def head_faults(dim: int, num_heads: int) -> list[str]:
+    """What is wrong with a number of attention heads, one sentence."""
+    return [f"dim {dim} does not make {num_heads} heads."] if dim % num_heads else []

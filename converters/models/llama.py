@@ -2,11 +2,11 @@
 
 Touvron et al., "LLaMA: Open and efficient foundation language models" (2023, arXiv:2302.13971);
 rotary positions: Su et al. (2021, arXiv:2104.09864); grouped queries: Ainslie et al. (EMNLP 2023).
-Inputs are windows of tokens of equal length, without padding. Leaves have the names of Hugging
-Face's `LlamaForCausalLM`.
+Inputs are windows of tokens, padded behind their end where they are shorter. Leaves have the names
+of Hugging Face's `LlamaForCausalLM`.
 """
 
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,18 +14,30 @@ from flax import nnx
 
 from jgaprune.converters.errors import ConversionError
 from jgaprune.converters.models.architecture import Architecture, Config
-from jgaprune.converters.models.llama_names import infer, is_likely, is_table, renamed
+from jgaprune.converters.models.attention import (
+    Memory,
+    attended,
+    empty_memory,
+    heads_of,
+    looked_up,
+    real_keys,
+    remembered,
+    up_to,
+)
+from jgaprune.converters.models.hf_config import HfConfig, Told
+from jgaprune.converters.models.layers import embedding
+from jgaprune.converters.models.llama_names import (
+    CONTEXT,
+    infer,
+    is_likely,
+    is_table,
+    renamed,
+    tied,
+)
 from jgaprune.model import Preprocessing
 from jgaprune.types import Array
 
 PAIRINGS = ("half", "interleaved")
-
-
-class Memory(NamedTuple):
-    """Keys and values of one layer, `[N, L, key heads, head size]`, by position."""
-
-    keys: Array
-    values: Array
 
 
 class Llama(nnx.Module):
@@ -59,16 +71,19 @@ class Decoder(nnx.Module):
     """`int32 [N, L]` at positions `[L]`, behind what is in memory, `-> [N, L, dim]`."""
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
-        self.embed_tokens = nnx.Embed(config["vocabulary"], config["dim"], rngs=rngs)
+        self.embed_tokens = embedding(config["vocabulary"], config["dim"], rngs)
         self.layers = nnx.List([Block(config, rngs) for _ in range(config["num_layers"])])
         self.norm = _rms_norm(config, rngs)
 
     def __call__(
         self, tokens: Array, positions: Array, memory: list[Memory] | None = None
     ) -> tuple[Array, list[Memory]]:
-        x, kept = self.embed_tokens(tokens), []
+        x, kept = self.embed_tokens(looked_up(tokens)), []
+        seen = up_to(positions, memory[0].keys.shape[1] if memory else tokens.shape[1])
+        if memory is None:
+            seen = seen & real_keys(tokens)
         for number, layer in enumerate(self.layers):
-            x, after = layer(x, positions, memory[number] if memory else None)
+            x, after = layer(x, positions, seen, memory[number] if memory else None)
             kept.append(after)
         return self.norm(x), kept
 
@@ -82,8 +97,10 @@ class Block(nnx.Module):
         self.post_attention_layernorm = _rms_norm(config, rngs)
         self.mlp = GatedMlp(config, rngs)
 
-    def __call__(self, x: Array, positions: Array, memory: Memory | None) -> tuple[Array, Memory]:
-        y, memory = self.self_attn(self.input_layernorm(x), positions, memory)
+    def __call__(
+        self, x: Array, positions: Array, seen: Array, memory: Memory | None
+    ) -> tuple[Array, Memory]:
+        y, memory = self.self_attn(self.input_layernorm(x), positions, seen, memory)
         x = x + y
         return x + self.mlp(self.post_attention_layernorm(x)), memory
 
@@ -102,20 +119,16 @@ class Attention(nnx.Module):
         self.o_proj = _linear(dim, dim, rngs)
 
     def memory(self, num_inputs: int, length: int) -> Memory:
-        nothing = jnp.zeros((num_inputs, length, self.num_kv, self.head_size))
-        return Memory(nothing, nothing)
+        return empty_memory(num_inputs, length, self.num_kv, self.head_size)
 
-    def __call__(self, x: Array, positions: Array, memory: Memory | None) -> tuple[Array, Memory]:
-        heads = (*x.shape[:2], self.num_kv, -1, self.head_size)
-        q, k, v = (project(x).reshape(heads) for project in (self.q_proj, self.k_proj, self.v_proj))
+    def __call__(
+        self, x: Array, positions: Array, seen: Array, memory: Memory | None
+    ) -> tuple[Array, Memory]:
+        projections = (self.q_proj, self.k_proj, self.v_proj)
+        q, k, v = (heads_of(project(x), self.num_kv, self.head_size) for project in projections)
         q, k = (turned(one, positions, self.rope_base, self.pairing) for one in (q, k))
-        new = Memory(k[:, :, :, 0], v[:, :, :, 0])
-        memory = new if memory is None else _remembered(memory, new, positions[0])
-        scores = jnp.einsum("nikgd,njkd->nkgij", q, memory.keys) / self.head_size**0.5
-        seen = positions[:, None] >= jnp.arange(memory.keys.shape[1])
-        shares = jax.nn.softmax(jnp.where(seen, scores, jnp.finfo(scores.dtype).min))
-        mixed = jnp.einsum("nkgij,njkd->nikgd", shares, memory.values)
-        return self.o_proj(mixed.reshape(x.shape)), memory
+        memory = remembered(memory, Memory(k[:, :, :, 0], v[:, :, :, 0]), positions[0])
+        return self.o_proj(attended(q, memory, seen)), memory
 
 
 class GatedMlp(nnx.Module):
@@ -139,9 +152,9 @@ def turned(x: Array, positions: Array, base: float, pairing: str) -> Array:
       base: of the wavelengths.
       pairing: "half" for channels i and i + D / 2, "interleaved" for 2i and 2i + 1.
     """
-    size = x.shape[-1]
-    wavelengths = base ** (jnp.arange(0, size, 2, dtype=jnp.float32) / size)
-    angles = positions.astype(jnp.float32)[:, None] / wavelengths
+    size, dtype = x.shape[-1], jnp.promote_types(x.dtype, jnp.float32)
+    wavelengths = base ** (jnp.arange(0, size, 2, dtype=dtype) / size)
+    angles = positions.astype(dtype)[:, None] / wavelengths
     angles = angles.reshape(x.shape[1], *(1 for _ in x.shape[3:]), -1)
     axis = -2 if pairing == "half" else -1
     split = (2, size // 2) if pairing == "half" else (size // 2, 2)
@@ -150,11 +163,6 @@ def turned(x: Array, positions: Array, base: float, pairing: str) -> Array:
     real = first * jnp.cos(angles) - second * jnp.sin(angles)
     imaginary = first * jnp.sin(angles) + second * jnp.cos(angles)
     return jnp.stack([real, imaginary], axis).reshape(x.shape)
-
-
-def _remembered(memory: Memory, new: Memory, position: Array) -> Memory:
-    pairs = zip(memory, new, strict=True)
-    return Memory(*(jax.lax.dynamic_update_slice_in_dim(o, n, position, 1) for o, n in pairs))
 
 
 def _linear(num_in: int, num_out: int, rngs: nnx.Rngs) -> nnx.Linear:
@@ -181,6 +189,42 @@ def _build(config: Config, rngs: nnx.Rngs) -> Llama:
     return Llama(config, rngs)
 
 
+def _heads_told(config: Config) -> Config:
+    """Where nothing is said of key heads, every query head has one."""
+    return {**config, "num_kv_heads": config["num_kv_heads"] or config["num_heads"]}
+
+
+def _head_faults(config: dict[str, Any]) -> list[str]:
+    dim, num_heads, size = (
+        config.get(key) for key in ("hidden_size", "num_attention_heads", "head_dim")
+    )
+    if size is None or None in (dim, num_heads) or size * num_heads == dim:
+        return []
+    return [f"{num_heads} heads of head_dim {size} do not make hidden_size {dim}"]
+
+
+_HF = HfConfig(
+    model_type="llama",
+    arguments={
+        "num_heads": Told(("num_attention_heads",), 32),
+        "num_kv_heads": Told(("num_key_value_heads",), 0),
+        "eps": Told(("rms_norm_eps",), 1e-6),
+        "rope_base": Told(("rope_parameters.rope_theta", "rope_theta"), 10000.0),
+        "context": Told(("max_position_embeddings",), 2048, lambda most: min(most, CONTEXT)),
+        "tied": Told(("tie_word_embeddings",), False),
+    },
+    required={
+        "hidden_act": ("silu",),
+        "attention_bias": (False,),
+        "mlp_bias": (False,),
+        "rope_scaling": (None,),
+        "rope_parameters.rope_type": ("default",),
+        "pretraining_tp": (1,),
+    },
+    derive=_heads_told,
+    faults=_head_faults,
+)
+
 LLAMA = Architecture(
     name="llama",
     build=_build,
@@ -192,4 +236,7 @@ LLAMA = Architecture(
     assumed=("num_heads", "num_kv_heads", "context", "eps", "rope_base"),
     vocabulary=lambda config: config["vocabulary"],
     is_derived=is_table,
+    padding=True,
+    hf=_HF,
+    tied=tied,
 )

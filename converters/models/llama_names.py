@@ -5,12 +5,14 @@ in them neighbouring channels of a head are turned together, in Hugging Face's a
 first half with one of the second.
 """
 
+import math
 import re
 
 from jgaprune.converters.models.architecture import Config, Shapes, rows_of
 
 _HEAD_SIZE = 64
-_CONTEXT = 512
+CONTEXT = 512
+"""Where nothing tells, or what is told is longer than most searches need."""
 _META_LAYER = {
     "attention.wq": "self_attn.q_proj",
     "attention.wk": "self_attn.k_proj",
@@ -33,8 +35,8 @@ _OUR_NORM = r"model\.layers\.\d+\.input_layernorm\.weight"
 
 def infer(shapes: Shapes) -> Config:
     """All arguments; of heads only where a table of positions tells their size."""
-    ours = {name: shapes[found] for name, found in renamed(shapes).items() if found in shapes}
-    shapes = {**shapes, **ours}
+    tied = "lm_head.weight" not in _ours(shapes) or _only_head(shapes)
+    shapes = _ours(shapes)
     layer = "model.layers.0."
     dim = rows_of(shapes, "model.norm.weight", _HEAD_SIZE)
     head_size, context = _told_by_tables(shapes)
@@ -48,16 +50,24 @@ def infer(shapes: Shapes) -> Config:
         "num_kv_heads": num_kv_heads,
         "hidden": rows_of(shapes, f"{layer}mlp.gate_proj.weight", 4 * dim),
         "vocabulary": rows_of(shapes, "model.embed_tokens.weight", 512),
-        "context": context or _CONTEXT,
+        "context": context or CONTEXT,
         "eps": 1e-5,
         "rope_base": 10000.0,
         "pairing": "interleaved" if _is_meta(shapes) else "half",
-        "tied": "lm_head.weight" not in shapes,
+        "tied": tied,
     }
 
 
+def _ours(shapes: Shapes) -> Shapes:
+    """The shapes by the file's names, and by ours."""
+    known = {name: shapes[found] for name, found in renamed(shapes).items() if found in shapes}
+    return {**shapes, **known}
+
+
 def _heads(dim: int, kv_dim: int, head_size: int) -> tuple[int, int]:
-    """Query heads and key heads; of sizes that don't go into each other, one of each."""
+    """Query heads and key heads: of that size, else of the largest that goes into both."""
+    if dim % head_size or kv_dim % head_size:
+        head_size = math.gcd(dim, kv_dim)
     num_heads = max(1, dim // head_size)
     num_kv_heads = max(1, kv_dim * num_heads // dim)
     divides = dim % num_heads == 0 and num_heads % num_kv_heads == 0
@@ -82,11 +92,20 @@ def _is_meta(shapes: Shapes) -> bool:
 
 
 def renamed(shapes: Shapes) -> dict[str, str]:
-    """From our names to Meta's, or to Hugging Face's without a common prefix `model.`."""
-    if not _is_meta(shapes):
-        stripped = "embed_tokens.weight" in shapes
-        return {f"model.{name}": name for name in shapes} if stripped else {}
-    return {our_name(name): name for name in shapes}
+    """From our names to Meta's, or to Hugging Face's without a common prefix `model.`.
+
+    Of a head that is the embedding, a file may hold either name.
+    """
+    if _is_meta(shapes):
+        return {our_name(name): name for name in shapes}
+    if _only_head(shapes):
+        return {"model.embed_tokens.weight": "lm_head.weight"}
+    stripped = "embed_tokens.weight" in shapes
+    return {f"model.{name}": name for name in shapes} if stripped else {}
+
+
+def _only_head(shapes: Shapes) -> bool:
+    return "lm_head.weight" in shapes and "model.embed_tokens.weight" not in shapes
 
 
 def our_name(meta_name: str) -> str:
@@ -102,6 +121,15 @@ def our_name(meta_name: str) -> str:
     return f"{_META_OUTSIDE.get(place, place)}.{kind}"
 
 
+def tied(shapes: Shapes) -> tuple[str, str]:
+    """The file's names of a head and of the embedding that it may be."""
+    if _is_meta(shapes):
+        return "output.weight", "tok_embeddings.weight"
+    prefix = "" if "embed_tokens.weight" in shapes else "model."
+    return "lm_head.weight", f"{prefix}embed_tokens.weight"
+
+
 def is_likely(shapes: Shapes) -> bool:
-    """Whether there is an embedding of one of the known names."""
-    return any(name.endswith(("embed_tokens.weight", "tok_embeddings.weight")) for name in shapes)
+    """Whether there is an embedding, or a head, of one of the known names."""
+    names = ("embed_tokens.weight", "tok_embeddings.weight", "lm_head.weight")
+    return any(name.endswith(names) for name in shapes)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.driver.kept_inputs import sampled, synthesized
-from jgaprune.inputs import can_invert, gaussian_noise
+from jgaprune.inputs import can_invert, gaussian_noise, writes_text
 from jgaprune.model import Model
 from jgaprune.types import Array, Key, Repair
 
@@ -79,12 +79,18 @@ def make_inputs(
 def made_inputs(model: Model, key: Key, num_inputs: int | None = None) -> Inputs:
     """Inputs from the model alone: from its statistics, else its weights, else noise.
 
-    A language model writes text.
+    A language model writes text; another model that takes tokens gets any of them.
     """
-    if model.spec.vocabulary is not None:
+    if writes_text(model.spec):
         written = sampled(model, key, num_inputs)
         return Inputs(written, len(written), "sampled")
     num_inputs = num_inputs or NUM_INPUTS
+    if model.spec.vocabulary is not None:
+        warning = (
+            f"{model.spec.name} takes tokens and writes none: the search used random ones, which "
+            "no text looks like. Pass unlabelled inputs if you have any."
+        )
+        return Inputs(gaussian_noise(model.spec, key, num_inputs), num_inputs, "noise", (warning,))
     if _shows_norms(model):
         return Inputs(synthesized(model, key, num_inputs), num_inputs, "synthesised")
     if can_invert(model):

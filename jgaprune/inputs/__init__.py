@@ -4,7 +4,7 @@ from jgaprune.inputs.images import prepare
 from jgaprune.inputs.inversion import Inversion, can_invert, invert
 from jgaprune.inputs.noise import gaussian_noise
 from jgaprune.inputs.synthesis import Synthesis, synthesize
-from jgaprune.inputs.text import sample_tokens
+from jgaprune.inputs.text import sample_tokens, writes_text
 from jgaprune.inputs.variation import vary
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "sample_tokens",
     "synthesize",
     "vary",
+    "writes_text",
 ]

@@ -17,12 +17,14 @@ from jgaprune.inputs.images import (
     to_inputs,
     with_normalisation,
 )
-from jgaprune.model import ModelSpec, label_faults
+from jgaprune.model import PADDING, ModelSpec, label_faults
 
 Images = np.ndarray | jax.Array | str | Path
 """An array, or the path of a `.npy` or `.npz` file."""
 
 _IMAGES, _TOKENS, _LABELS = "images", "tokens", "labels"
+_IDS, _MASK, _SEGMENTS = "input_ids", "attention_mask", "token_type_ids"
+"""What the tokenizers of transformers call their arrays."""
 
 
 def read_inputs(
@@ -34,8 +36,9 @@ def read_inputs(
     """Model inputs `float32 [N, ...]` from an array or a file; labels in it are ignored.
 
     Args:
-      source: an array, a `.npy`, or a `.npz` whose array is named `images` (`tokens` for models
-        that take those) or is the only one.
+      source: an array, a `.npy`, or a `.npz` whose array is named `images` (`tokens` or
+        `input_ids` for models that take those) or is the only one. An `attention_mask` beside
+        tokens says where they are padding, which becomes -1.
       spec: of the model that the inputs are for.
       mean: per channel, in place of the model's preprocessing.
       std: per channel, in place of the model's preprocessing.
@@ -47,7 +50,8 @@ def read_inputs(
     if not isinstance(source, str | Path):
         return prepare(source, spec, mean, std)
     path = Path(source)
-    images = _images_of(path, _read_arrays(path), _name_for(spec))
+    arrays = _with_padding(path, _read_arrays(path), spec)
+    images = _images_of(path, arrays, _name_for(spec))
     plan = with_normalisation(spec, mean, std)
     _refuse(path, input_faults(images, plan))
     return to_inputs(images, plan)
@@ -63,7 +67,8 @@ def read_evaluation_data(
 
     Args:
       path: a `.npz` with the arrays `images` and `labels`; labels count from 0. For a language
-        model, the array `tokens` `[N, L + 1]` is enough: the labels are the next tokens.
+        model, the array `tokens` `[N, L + 1]` is enough: the labels are the next tokens. Tokens
+        and an `attention_mask` are read as in `read_inputs`.
       spec: of the model that the data is for.
       mean: per channel, in place of the model's preprocessing.
       std: per channel, in place of the model's preprocessing.
@@ -73,7 +78,8 @@ def read_evaluation_data(
         are listed.
     """
     path = Path(path)
-    arrays, name = _with_next_tokens(_read_arrays(path), spec), _name_for(spec)
+    arrays = _with_padding(path, _read_arrays(path), spec)
+    arrays, name = _with_next_tokens(arrays, spec), _name_for(spec)
     plan = with_normalisation(spec, mean, std)
     if missing := [one for one in (name, _LABELS) if one not in arrays]:
         raise ValueError(
@@ -114,6 +120,29 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _name_for(spec: ModelSpec) -> str:
     return _IMAGES if spec.vocabulary is None else _TOKENS
+
+
+def _with_padding(
+    path: Path, arrays: dict[str, np.ndarray], spec: ModelSpec
+) -> dict[str, np.ndarray]:
+    """The arrays with padding in the tokens, and no attention mask beside them."""
+    if spec.vocabulary is None or not {_IDS, _MASK} & set(arrays):
+        return arrays
+    arrays = {_TOKENS if name == _IDS else name: array for name, array in arrays.items()}
+    tokens, mask = arrays.get(_TOKENS, np.zeros(0, np.int32)), arrays.pop(_MASK, None)
+    faults = []
+    if mask is not None and (mask.shape != tokens.shape or not np.isin(mask, (0, 1)).all()):
+        faults.append(
+            f"{_MASK} has shape {mask.shape} and values {np.unique(mask)[:4].tolist()}; expected "
+            f"{tokens.shape}, as the tokens have, and 0 for padding, else 1."
+        )
+    if np.any(arrays.pop(_SEGMENTS, np.zeros(0, np.int32))):
+        faults.append(f"{_SEGMENTS} are not all 0; only inputs of a single segment are read.")
+    _refuse(path, faults)
+    if mask is None:
+        return arrays
+    # Unsigned tokens have no -1.
+    return {**arrays, _TOKENS: np.where(mask == 1, tokens.astype(np.int64), PADDING)}
 
 
 def _with_next_tokens(arrays: dict[str, np.ndarray], spec: ModelSpec) -> dict[str, np.ndarray]:

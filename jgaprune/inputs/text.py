@@ -10,7 +10,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jgaprune.model import Model
+from jgaprune.model import Model, ModelSpec
 from jgaprune.types import Array, Key
 
 _TOGETHER = 256
@@ -18,7 +18,13 @@ _TOGETHER = 256
 
 
 def sample_tokens(
-    model: Model, key: Key, num: int, length: int, *, temperature: float = 1.0, start: int = 1
+    model: Model,
+    key: Key,
+    num: int,
+    length: int,
+    *,
+    temperature: float = 1.0,
+    start: int | None = None,
 ) -> Array:
     """Windows of tokens sampled from a language model, each from its beginning.
 
@@ -31,7 +37,7 @@ def sample_tokens(
       num: how many windows, `N`.
       length: tokens of each, `L`, the first one included.
       temperature: what logits are divided by; below 1, likely tokens become likelier.
-      start: the token that every window starts with.
+      start: the token that every window starts with; by default the model's.
 
     Returns:
       `int32 [N, L]`.
@@ -41,7 +47,7 @@ def sample_tokens(
         token, or windows are longer than the model's.
     """
     spec = model.spec
-    if spec.vocabulary is None or not spec.label_shape or spec.num_outputs != spec.vocabulary:
+    if spec.vocabulary is None or not writes_text(spec):
         raise ValueError(
             f"{spec.name} does not write text: that takes tokens as inputs (vocabulary=...) and "
             "logits [N, L, vocabulary]. Pass inputs=[N, L] to a search."
@@ -52,12 +58,18 @@ def sample_tokens(
             f"num must be positive, length in 1..{longest} and temperature above 0, got {num}, "
             f"{length} and {temperature}."
         )
+    start = spec.start_token if start is None else start
     if not 0 <= start < spec.vocabulary:
         raise ValueError(f"start must be a token 0..{spec.vocabulary - 1}, got {start}.")
     together = min(num, _TOGETHER)
     keys = jax.random.split(key, -(-num // together))
     parts = [_written(model, one, together, length, temperature, start) for one in keys]
     return jnp.concatenate(parts)[:num]
+
+
+def writes_text(spec: ModelSpec) -> bool:
+    """Whether a model takes tokens and has logits of the next one for each."""
+    return bool(spec.label_shape) and spec.num_outputs == spec.vocabulary
 
 
 @partial(jax.jit, static_argnames=("num", "length"))

@@ -2,7 +2,9 @@
 
 from jgaprune.model.forward import Forward
 from jgaprune.model.model import Model
+from jgaprune.model.padding import mean_factor, real_tokens, without_padding
 from jgaprune.model.spec import (
+    PADDING,
     ModelSpec,
     Preprocessing,
     Source,
@@ -12,6 +14,7 @@ from jgaprune.model.spec import (
 )
 
 __all__ = [
+    "PADDING",
     "Forward",
     "Model",
     "ModelSpec",
@@ -19,5 +22,8 @@ __all__ = [
     "Source",
     "SourceTensor",
     "label_faults",
+    "mean_factor",
+    "real_tokens",
     "token_faults",
+    "without_padding",
 ]

@@ -31,6 +31,14 @@ Prunable = Callable[[str, Array], bool]
 """`leaf name, leaf -> whether it takes part in pruning`."""
 
 
+class Tokens(NamedTuple):
+    """What is known of tokens as inputs; nothing where `vocabulary` is None."""
+
+    vocabulary: int | None
+    padding: bool
+    start: int
+
+
 class Model(NamedTuple):
     """A pre-trained network as pure functions. A pytree: its arrays are its leaves.
 
@@ -69,6 +77,8 @@ class Model(NamedTuple):
         prunable: Prunable | None = None,
         preprocessing: Preprocessing | None = None,
         vocabulary: int | None = None,
+        padding: bool = False,
+        start_token: int = 1,
     ) -> "Model":
         """A model from a Flax NNX module with its weights loaded.
 
@@ -85,6 +95,9 @@ class Model(NamedTuple):
           preprocessing: how stored images become inputs.
           vocabulary: how many tokens there are, where inputs are `int32` tokens `[N, L]` and not
             floats; `input_shape` is `(L,)` then, and logits may be `[N, L, C]`.
+          padding: whether the module takes tokens of -1 for padding, and lets no other position
+            look at them.
+          start_token: that a text begins with, where the module writes one.
 
         Raises:
           ValueError: the output is not `[N, C]`, nothing is prunable, the forward pass updates
@@ -92,8 +105,9 @@ class Model(NamedTuple):
         """
         inputs = shape_of_inputs(2, tuple(input_shape), vocabulary)
         forward = forward_from_nnx(module, inputs, call)
+        tokens = Tokens(vocabulary, padding, start_token)
         label = name or type(module).__name__
-        return _assemble(forward, input_shape, label, prunable, preprocessing, vocabulary)
+        return _assemble(forward, input_shape, label, prunable, preprocessing, tokens)
 
     @staticmethod
     def from_linen(
@@ -106,6 +120,8 @@ class Model(NamedTuple):
         prunable: Prunable | None = None,
         preprocessing: Preprocessing | None = None,
         vocabulary: int | None = None,
+        padding: bool = False,
+        start_token: int = 1,
     ) -> "Model":
         """A model from a Flax Linen module and its variables.
 
@@ -120,8 +136,9 @@ class Model(NamedTuple):
         """
         inputs = shape_of_inputs(2, tuple(input_shape), vocabulary)
         forward = forward_from_linen(module, dict(variables), inputs, call)
+        tokens = Tokens(vocabulary, padding, start_token)
         label = name or type(module).__name__
-        return _assemble(forward, input_shape, label, prunable, preprocessing, vocabulary)
+        return _assemble(forward, input_shape, label, prunable, preprocessing, tokens)
 
     @staticmethod
     def from_fn(
@@ -133,6 +150,8 @@ class Model(NamedTuple):
         prunable: Prunable | None = None,
         preprocessing: Preprocessing | None = None,
         vocabulary: int | None = None,
+        padding: bool = False,
+        start_token: int = 1,
     ) -> "Model":
         """A model from a pure function `params, inputs [N, ...] -> logits [N, C]`.
 
@@ -144,8 +163,9 @@ class Model(NamedTuple):
             dotted name.
         """
         forward = forward_from_fn(function, params)
+        tokens = Tokens(vocabulary, padding, start_token)
         label = name or str(getattr(function, "__name__", "function"))
-        return _assemble(forward, input_shape, label, prunable, preprocessing, vocabulary)
+        return _assemble(forward, input_shape, label, prunable, preprocessing, tokens)
 
 
 def fan_in(shape: tuple[int, ...]) -> int:
@@ -159,7 +179,7 @@ def _assemble(
     name: str,
     prunable: Prunable | None,
     preprocessing: Preprocessing | None,
-    vocabulary: int | None,
+    tokens: Tokens,
 ) -> Model:
     wanted = prunable or _is_prunable
     names = tuple(leaf for leaf, array in forward.params.items() if wanted(leaf, array))
@@ -168,9 +188,9 @@ def _assemble(
             f"{name} has no prunable weight among {sorted(forward.params)}. "
             "Pass prunable=lambda name, leaf: ... to choose which leaves take part."
         )
-    inputs = shape_of_inputs(2, tuple(input_shape), vocabulary)
+    inputs = shape_of_inputs(2, tuple(input_shape), tokens.vocabulary)
     logits = jax.eval_shape(forward.apply, forward.params, forward.buffers, inputs)
-    per_token = vocabulary is not None and logits.shape[:-1] == inputs.shape
+    per_token = tokens.vocabulary is not None and logits.shape[:-1] == inputs.shape
     if not per_token and (logits.ndim != 2 or logits.shape[0] != 2):
         raise ValueError(
             f"{name} must return logits of shape [N, C]; for inputs {inputs.shape} it returned "
@@ -183,7 +203,9 @@ def _assemble(
         prunable=tuple(leaf for leaf in order if leaf in names),
         input_shape=tuple(input_shape),
         num_outputs=logits.shape[-1],
-        vocabulary=vocabulary,
+        vocabulary=tokens.vocabulary,
+        padding=tokens.padding and tokens.vocabulary is not None,
+        start_token=tokens.start,
         label_shape=tuple(logits.shape[1:-1]),
         norms=forward.norms,
         preprocessing=preprocessing or Preprocessing(),

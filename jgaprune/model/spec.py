@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+PADDING = -1
+"""In place of a token: nothing stands there, and no other position looks at it."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -73,9 +76,14 @@ class ModelSpec:
       input_shape: shape of one input, for example `(32, 32, 3)`.
       num_outputs: number of logits, `C`.
       vocabulary: how many tokens there are, where inputs are `int32` tokens in windows of equal
-        length, `[N, L]`, without padding; None where inputs are floats.
+        length, `[N, L]`; None where inputs are floats.
+      padding: whether tokens may be `PADDING`, which is -1, in place of an attention mask: what
+        the model says elsewhere doesn't depend on what would stand there. Where every token has
+        logits, those of padding mean nothing, and nobody looks at them.
+      start_token: that a text begins with, where the model writes one.
       label_shape: shape of one input's labels: `()`, or `(L,)` where every token has logits, whose
         shape then is `[N, L, C]`.
+      output_names: what the outputs stand for, where the source tells; else empty.
       norms: names of the batch-norm layers, in forward order.
       preprocessing: how stored images become inputs.
       source: the file it came from, or None.
@@ -88,7 +96,10 @@ class ModelSpec:
     input_shape: tuple[int, ...]
     num_outputs: int
     vocabulary: int | None = None
+    padding: bool = False
+    start_token: int = 1
     label_shape: tuple[int, ...] = ()
+    output_names: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     source: Source | None = None
@@ -113,21 +124,34 @@ def token_faults(tokens: np.ndarray, spec: ModelSpec) -> list[str]:
     last = (spec.vocabulary or 0) - 1
     if tokens.dtype.kind not in "iu":
         return [f"tokens have dtype {tokens.dtype}; expected integers 0..{last}."]
-    faults = []
+    length, faults = spec.input_shape[0], []
     if tokens.ndim != 2 or tokens.shape[1:] != spec.input_shape or not len(tokens):
+        padding = f", padded with {PADDING}" if spec.padding else ", without padding"
         faults.append(
-            f"tokens have shape {tokens.shape}; expected (N, {spec.input_shape[0]}): whole "
-            "windows, without padding. Cut them so, or load the model with another context."
+            f"tokens have shape {tokens.shape}; expected (N, {length}): whole windows{padding}. "
+            "Cut them so, or load the model with another context."
         )
-    if tokens.size and (tokens.min() < 0 or tokens.max() > last):
-        faults.append(
-            f"tokens range over {tokens.min()}..{tokens.max()}; {spec.name} knows 0..{last}."
-        )
+    real = tokens[tokens != PADDING] if spec.padding else tokens
+    if real.size and (real.min() < 0 or real.max() > last):
+        faults.append(f"tokens range over {real.min()}..{real.max()}; {spec.name} knows 0..{last}.")
+    return faults + (_padding_faults(tokens, spec) if spec.padding and tokens.ndim == 2 else [])
+
+
+def _padding_faults(tokens: np.ndarray, spec: ModelSpec) -> list[str]:
+    """What is wrong with where padding stands."""
+    faults, padded = [], tokens == PADDING
+    if padded.all(axis=1).any():
+        faults.append(f"{padded.all(axis=1).sum()} inputs are padding alone; leave them out.")
+    if spec.label_shape and padded[:, :-1][~padded[:, 1:]].any():
+        faults.append("a token stands behind padding; pad behind the end (padding_side='right').")
     return faults
 
 
 def label_faults(labels: np.ndarray, num_inputs: int, spec: ModelSpec) -> list[str]:
-    """Why an array can't be the labels of so many inputs, one sentence each."""
+    """Why an array can't be the labels of so many inputs, one sentence each.
+
+    Where every token has a label, `PADDING` stands for none.
+    """
     if labels.dtype.kind not in "iu":
         return [
             f"labels have dtype {labels.dtype} and shape {labels.shape}; expected integers "
@@ -140,6 +164,8 @@ def label_faults(labels: np.ndarray, num_inputs: int, spec: ModelSpec) -> list[s
             f"labels have shape {labels.shape}; expected {(num_inputs, *spec.label_shape)}, one "
             f"per {each}."
         )
+    if spec.padding and spec.label_shape:
+        labels = labels[labels != PADDING]
     if labels.size and (labels.min() < 0 or labels.max() >= spec.num_outputs):
         faults.append(
             f"labels range over {labels.min()}..{labels.max()}; {spec.name} has outputs "

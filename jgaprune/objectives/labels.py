@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgaprune.model import Model, label_faults
-from jgaprune.objectives.scoring import Setting, objective_of
+from jgaprune.model import PADDING, Model, label_faults
+from jgaprune.objectives.scoring import Comparison, Setting, objective_of
 from jgaprune.types import Array, Objective, Repair
 
 
@@ -16,23 +16,22 @@ def accuracy(
 
     Args:
       model: the dense model.
-      labels: `int [N]`, classes from 0.
+      labels: `int [N]`, classes from 0; of a language model the next tokens, `[N, L]`, of which
+        -1 counts for nothing.
       inputs: as in `output_distance`.
       repair: as in `output_distance`.
 
     Raises:
       ValueError: labels do not fit the inputs or the model's outputs.
     """
-    setting = Setting(model, inputs, repair)
-    return objective_of(compare_labels, setting, _checked(setting, labels))
+    return _against_labels(compare_labels, Setting(model, inputs, repair), labels)
 
 
 def cross_entropy(
     model: Model, labels: Array, *, inputs: Array | None = None, repair: Repair | None = None
 ) -> Objective:
     """Cross-entropy to labels in nats per input. Arguments as in `accuracy`."""
-    setting = Setting(model, inputs, repair)
-    return objective_of(compare_likelihood, setting, _checked(setting, labels))
+    return _against_labels(compare_likelihood, Setting(model, inputs, repair), labels)
 
 
 def compare_labels(logits: Array, labels: Array) -> tuple[Array, Array]:
@@ -49,8 +48,9 @@ def compare_likelihood(logits: Array, labels: Array) -> tuple[Array, Array]:
     return loss, loss
 
 
-def _checked(setting: Setting, labels: Array) -> Array:
-    faults = label_faults(np.asarray(labels), setting.shown.shape[0], setting.model.spec)
-    if faults:
+def _against_labels(compare: Comparison, setting: Setting, labels: Array) -> Objective:
+    given, spec = np.asarray(labels), setting.model.spec
+    if faults := label_faults(given, setting.shown.shape[0], spec):
         raise ValueError(" ".join(faults))
-    return jnp.asarray(labels)
+    counted = given != PADDING if spec.padding and spec.label_shape else None
+    return objective_of(compare, setting, jnp.asarray(labels), counted)

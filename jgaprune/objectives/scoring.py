@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 
 from jgaprune.masks import apply_masks, count_kept
-from jgaprune.model import Model
+from jgaprune.model import Model, real_tokens
 from jgaprune.objectives.watching import Features, features_of
 from jgaprune.types import Array, Key, Masks, Objective, Repair, Score
 
@@ -71,9 +72,37 @@ def _dense_logits(model: Model, inputs: Array) -> Array:
     return model.apply(model.params, model.buffers, inputs)
 
 
-def objective_of(compare: Comparison, setting: Setting, reference: Any) -> Objective:
-    """The objective of one comparison."""
-    return Partial(score_one, Part(Partial(compare), reference), setting)
+def objective_of(
+    compare: Comparison, setting: Setting, reference: Any, counted: np.ndarray | None = None
+) -> Objective:
+    """The objective of one comparison.
+
+    Where every token has logits, those of padding are left out of it.
+
+    Args:
+      compare: a module-level function.
+      setting: what candidates are measured on.
+      reference: what it compares with.
+      counted: `bool [N, L]`, tokens to look at; by default those that are no padding.
+    """
+    comparison = Partial(compare)
+    if setting.model.spec.label_shape and not isinstance(reference, Features):
+        real = real_tokens(setting.model.spec, setting.shown) if counted is None else counted
+        if real is not None and not np.all(real):
+            places = jnp.asarray(np.flatnonzero(real))
+            comparison = Partial(_at_places, comparison, places)
+            reference = jax.tree.map(lambda leaf: _taken(leaf, places), reference)
+    return Partial(score_one, Part(comparison, reference), setting)
+
+
+def _at_places(compare: Comparison, places: Array, logits: Array, reference: Any):
+    """A comparison at some of all tokens, as if there were no others."""
+    return compare(_taken(logits, places), reference)
+
+
+def _taken(values: Array, places: Array) -> Array:
+    """Of values of tokens `[N, L, ...]` those at places among all `N * L`: `[M, ...]`."""
+    return values.reshape(-1, *values.shape[2:])[places]
 
 
 def score_one(part: Part, setting: Setting, key: Key, masks: Masks) -> Score:

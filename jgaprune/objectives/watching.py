@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 
-from jgaprune.model import Model
+from jgaprune.model import Model, real_tokens, without_padding
 from jgaprune.ops import Both, Product, Rules, in_lockstep
 from jgaprune.types import Array, Buffers, Params
 
@@ -20,6 +20,8 @@ class Features(NamedTuple):
         along each axis between the first and the last; layers that share their inputs share one
         entry, and the model's own inputs have none.
       logits: `[N, C]`.
+
+    Of tokens that are padding both are zero.
     """
 
     layers: dict[str, Array]
@@ -41,6 +43,7 @@ def features_of(model: Model, params: Params, buffers: Buffers, inputs: Array) -
       inputs: `[N, ...]`.
     """
     seen: dict[str, Array] = {}
+    real = real_tokens(model.spec, inputs)
 
     def watch(name: str, product: Product, inputs: Both, weights: Both) -> Array:
         if name in model.spec.prunable:
@@ -52,7 +55,9 @@ def features_of(model: Model, params: Params, buffers: Buffers, inputs: Array) -
     logits, _ = in_lockstep(model.apply, rules, params, params, Both(rest, rest))
     first_with = {id(value): name for name, value in reversed(seen.items())}
     layers = {name: seen[name] for name in first_with.values() if seen[name] is not inputs}
-    return Features({name: _few_places(value) for name, value in layers.items()}, logits)
+    real_only = {name: without_padding(value, real) for name, value in layers.items()}
+    few = {name: _few_places(value) for name, value in real_only.items()}
+    return Features(few, without_padding(logits, real))
 
 
 def _few_places(value: Array) -> Array:

@@ -12,12 +12,20 @@ square root whose slope is infinite at a dead channel.
 
 import jax.numpy as jnp
 
+from jgaprune.model import without_padding
 from jgaprune.ops import Both, Gain
 from jgaprune.repair.batch_norm import Bounds
 from jgaprune.types import Array
 
 
-def regained(bounds: Bounds, gain: Gain, products: Both, *, mean_follows: bool) -> Array:
+def regained(
+    bounds: Bounds,
+    gain: Gain,
+    products: Both,
+    *,
+    mean_follows: bool,
+    real: Array | None = None,
+) -> Array:
     """The gain that brings the products nearest to the dense network's.
 
     Args:
@@ -26,6 +34,7 @@ def regained(bounds: Bounds, gain: Gain, products: Both, *, mean_follows: bool) 
       gain: where it is used.
       products: with the gain.
       mean_follows: whether a bias takes over the difference of the means.
+      real: `bool [N, L]` where tokens are no padding, which is left out; None for no padding.
 
     Returns:
       Like the leaf; an element whose products are all zero stays as it is.
@@ -34,7 +43,8 @@ def regained(bounds: Bounds, gain: Gain, products: Both, *, mean_follows: bool) 
         return gain.leaf.pruned
     dense, pruned = (one.astype(jnp.float32) for one in products)
     if mean_follows:
-        dense, pruned = _centred(gain, dense), _centred(gain, pruned)
+        dense, pruned = _centred(gain, dense, real), _centred(gain, pruned, real)
+    dense, pruned = without_padding(dense, real), without_padding(pruned, real)
     power = gain.total(jnp.square(pruned))
     alive = power > 0  # twice, since the slope of a quotient by zero is not a number
     ratio = jnp.where(alive, gain.total(dense * pruned) / jnp.where(alive, power, 1.0), 1.0)
@@ -42,6 +52,7 @@ def regained(bounds: Bounds, gain: Gain, products: Both, *, mean_follows: bool) 
     return gain.leaf.pruned * jnp.clip(ratio, 1.0 / limit, limit)
 
 
-def _centred(gain: Gain, products: Array) -> Array:
-    mean = gain.total(products) / gain.total(jnp.ones_like(products))
+def _centred(gain: Gain, products: Array, real: Array | None) -> Array:
+    counted = without_padding(jnp.ones_like(products), real)
+    mean = gain.total(without_padding(products, real)) / gain.total(counted)
     return products - gain.spread(mean)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from jgaprune.model import Model
+from jgaprune.model import Model, mean_factor, real_tokens, without_padding
 from jgaprune.ops import (
     Both,
     Gain,
@@ -111,7 +111,7 @@ def _fit(
 
     (logits, records), params = in_lockstep(
         forward,
-        _rules(settings, model),
+        _rules(settings, model, real_tokens(model.spec, inputs)),
         model.params,
         params,
         Both((model.buffers, inputs), (buffers, inputs)),
@@ -122,11 +122,12 @@ def _fit(
     return logits, params, repaired
 
 
-def _rules(settings: _Settings, model: Model) -> Rules:
+def _rules(settings: _Settings, model: Model, real: Array | None) -> Rules:
     def refit(name: str, product: Product, inputs: Both, weights: Both) -> Array:
         if not settings.weights or name not in model.spec.prunable:
             return weights.pruned
-        return _regression(settings, product, inputs, weights)
+        shown = Both(*(without_padding(one, real) for one in inputs))
+        return _regression(settings, product, shown, weights)
 
     def is_free(name: str) -> bool:
         of_norm = name.rpartition(".")[0] in model.spec.norms
@@ -136,13 +137,14 @@ def _rules(settings: _Settings, model: Model) -> Rules:
     def rebias(name: str, sums: Both, bias: Both) -> Array:
         if not settings.biases or not is_free(name):
             return bias.pruned
-        return bias.pruned + _mean_like(sums.dense - sums.pruned, bias.pruned)
+        error = without_padding(sums.dense - sums.pruned, real)
+        return bias.pruned + mean_factor(error, real) * _mean_like(error, bias.pruned)
 
     def regain(gain: Gain, products: Both) -> Array:
         if not settings.gains or not is_free(gain.name):
             return gain.leaf.pruned
         follows = settings.biases and gain.bias is not None and is_free(gain.bias)
-        return regained(settings.bounds, gain, products, mean_follows=follows)
+        return regained(settings.bounds, gain, products, mean_follows=follows, real=real)
 
     def renorm(batch: Both, stored: Both) -> Norm:
         return moved(settings.bounds, Norm(*batch.dense), Norm(*batch.pruned), Norm(*stored.pruned))

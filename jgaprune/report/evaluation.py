@@ -14,12 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgaprune.model import Model, Preprocessing
+from jgaprune.model import PADDING, Model, Preprocessing
 from jgaprune.model.forward import Apply
 from jgaprune.report.document import SCHEMA_VERSION
 from jgaprune.types import Array, Buffers, Params
-
-_NO_CLASS = -1
 
 
 @dataclass(frozen=True)
@@ -55,14 +53,15 @@ def accuracy(
       params: parameters to evaluate, dense or pruned.
       buffers: the buffers that go with them.
       inputs: `[N, ...]`, model inputs.
-      labels: integers `[N]`; for a language model the next tokens, `[N, L]`.
+      labels: integers `[N]`; for a language model the next tokens, `[N, L]`, of which -1 counts
+        for nothing: there is none behind the last one.
       batch: inputs per forward pass; the last batch is padded, so one program runs them all.
 
     Raises:
       ValueError: there is no input, or not one label per input, or per token.
     """
     counts = _in_batches(_count_correct, model, params, buffers, inputs, labels, batch)
-    return sum(int(number) for number in counts) / np.size(labels)
+    return sum(int(number) for number in counts) / _num_labels(labels)
 
 
 def perplexity(
@@ -80,7 +79,7 @@ def perplexity(
     that are NaN make it infinite.
     """
     parts = _in_batches(_surprise, model, params, buffers, inputs, labels, batch)
-    mean = sum(np.asarray(part).sum(dtype=np.float64) for part in parts) / np.size(labels)
+    mean = sum(np.asarray(part).sum(dtype=np.float64) for part in parts) / _num_labels(labels)
     with np.errstate(over="ignore"):
         return math.inf if math.isnan(mean) else float(np.exp(np.float64(mean)))
 
@@ -113,7 +112,8 @@ def _in_batches(
 ) -> list[Array]:
     count, expected = len(inputs), (len(inputs), *np.shape(inputs)[1 : np.ndim(labels)])
     per_token = model.spec.vocabulary is not None and np.ndim(labels) == 2
-    if count == 0 or np.shape(labels) != expected or not (np.ndim(labels) == 1 or per_token):
+    empty = count == 0 or not _num_labels(labels)
+    if empty or np.shape(labels) != expected or not (np.ndim(labels) == 1 or per_token):
         raise ValueError(
             f"expected one label per input, or per token, and at least one, got {count} inputs "
             f"and labels of shape {np.shape(labels)}."
@@ -125,10 +125,14 @@ def _in_batches(
             params,
             buffers,
             _padded(np.asarray(inputs[start : start + size]), size, 0),
-            _padded(np.asarray(labels[start : start + size]), size, _NO_CLASS),
+            _padded(np.asarray(labels[start : start + size]), size, PADDING),
         )
         for start in range(0, count, size)
     ]
+
+
+def _num_labels(labels: Array | np.ndarray) -> int:
+    return int(np.count_nonzero(np.asarray(labels) != PADDING))
 
 
 @jax.jit
@@ -138,7 +142,7 @@ def _surprise(
     """Cross-entropy to every label, in nats: float32 would lose digits in a sum of many."""
     likelihoods = jax.nn.log_softmax(apply(params, buffers, inputs).astype(jnp.float32))
     taken = jnp.take_along_axis(likelihoods, jnp.maximum(labels, 0)[..., None], axis=-1)[..., 0]
-    return jnp.where(labels == _NO_CLASS, 0.0, -taken)
+    return jnp.where(labels == PADDING, 0.0, -taken)
 
 
 @jax.jit

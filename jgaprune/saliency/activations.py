@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jgaprune.masks import kept_for
-from jgaprune.model import Model
+from jgaprune.model import Model, real_tokens, without_padding
 from jgaprune.ops import Product, enough_rows, exact_matmul, see_products
 from jgaprune.saliency.density import ranks, uniform_magnitude
 from jgaprune.types import Array, Scores
@@ -72,8 +72,11 @@ def _alone(weights: Array) -> Array:
 
 @partial(jax.jit, static_argnums=2)
 def _see(model: Model, inputs: Array, score: LayerScore, setting: Array) -> Scores:
+    real = real_tokens(model.spec, inputs)
+
     def look(product: Product, inputs: Array, weights: Array) -> Array:
-        return product.unmatrix(score(setting, product, inputs, weights))
+        shown = without_padding(inputs, real)
+        return product.unmatrix(score(setting, product, shown, weights))
 
     return see_products(model.apply, look, model.params, model.buffers, inputs)
 

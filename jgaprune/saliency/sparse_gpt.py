@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.masks import Layout, apply_masks, keep_top, kept_for
-from jgaprune.model import Model
+from jgaprune.model import Model, real_tokens, without_padding
 from jgaprune.ops import Both, Product, Rules, exact_matmul, in_lockstep
 from jgaprune.saliency.activations import gram_of
 from jgaprune.saliency.one_shot import minimum_per_layer
@@ -78,11 +78,12 @@ def _sparse_gpt(
     model: Model, inputs: Array, kept: tuple[int, ...], block: int, damping: float
 ) -> tuple[Masks, Params]:
     num_kept = dict(zip(model.layout.names, kept, strict=True))
+    real = real_tokens(model.spec, inputs)
 
     def prune(name: str, product: Product, inputs: Both, weights: Both) -> Array:
         if name not in num_kept:
             return weights.pruned
-        gram = gram_of(product, inputs.pruned)
+        gram = gram_of(product, without_padding(inputs.pruned, real))
         matrix = product.matrix(weights.dense).astype(jnp.float32)
         return product.unmatrix(prune_layer(matrix, gram, num_kept[name], block, damping))
 

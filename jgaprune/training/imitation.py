@@ -3,7 +3,7 @@
 import jax
 from jax.tree_util import Partial
 
-from jgaprune.model import Model
+from jgaprune.model import Model, real_tokens, without_padding
 from jgaprune.objectives import compare_logits
 from jgaprune.repair import batch_norm_delta
 from jgaprune.training.descent import Loss
@@ -26,4 +26,6 @@ def imitation(model: Model) -> Loss:
 def _imitation(model: Model, params: Params, inputs: Array) -> Array:
     logits, _, _ = batch_norm_delta(model, inputs).fit(params, model.buffers)
     dense = model.apply(model.params, model.buffers, inputs)
+    real = real_tokens(model.spec, inputs)
+    logits, dense = without_padding(logits, real), without_padding(dense, real)
     return compare_logits(logits, jax.lax.stop_gradient(dense))[0]
