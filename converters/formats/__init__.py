@@ -9,6 +9,8 @@ import os
 
 from jgaprune.converters.formats.detect import READABLE, detect
 from jgaprune.converters.formats.errors import FormatError
+from jgaprune.converters.formats.keras_file import read_keras, read_keras_hdf5
+from jgaprune.converters.formats.keras_writer import write_keras
 from jgaprune.converters.formats.llama2c import read_llama2c, write_llama2c
 from jgaprune.converters.formats.npz import read_npz, write_npz
 from jgaprune.converters.formats.orbax_folder import find_checkpoint, read_orbax
@@ -22,6 +24,7 @@ __all__ = [
     "SourceFile",
     "read",
     "torch_available",
+    "write_keras",
     "write_llama2c",
     "write_npz",
     "write_pth",
@@ -32,6 +35,8 @@ _READERS = {
     "pth": read_pth,
     "safetensors": read_safetensors,
     "npz": read_npz,
+    "keras": read_keras,
+    "hdf5": read_keras_hdf5,
     "llama2c": read_llama2c,
 }
 
@@ -40,9 +45,9 @@ def read(path: str | os.PathLike[str]) -> SourceFile:
     """Read a weight file or an Orbax folder.
 
     Args:
-      path: a `.pth`/`.pt`/`.th` with a state_dict, a `.safetensors`, a `.npz`, a `.bin`
-        of llama2.c, or a folder written by Orbax's `StandardCheckpointer`. The content decides,
-        not the name.
+      path: a `.pth`/`.pt`/`.th` with a state_dict, a `.safetensors`, a `.npz`, a `.keras`,
+        an `.h5` of Keras, a `.bin` of llama2.c, or a folder written by Orbax's
+        `StandardCheckpointer`. The content decides, not the name.
 
     Returns:
       The arrays under their exact names, in the file's layout and type, and where they come

@@ -14,7 +14,7 @@ class SourceFile:
     path: str
     """Absolute path."""
     format: str
-    """One of "pth", "safetensors", "npz", "llama2c", "orbax"."""
+    """One of "pth", "safetensors", "npz", "keras", "hdf5", "llama2c", "orbax"."""
     sha256: str
     """Of the file's bytes, or of an Orbax folder's files (`folder_sha256`)."""
     tensors: dict[str, np.ndarray]

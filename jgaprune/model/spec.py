@@ -53,7 +53,7 @@ class Source:
 
     Attributes:
       path: absolute path.
-      format: "pth", "safetensors", "npz", "llama2c" or "orbax".
+      format: "pth", "safetensors", "npz", "keras", "hdf5", "llama2c" or "orbax".
       sha256: digest of its bytes.
     """
 
