@@ -12,6 +12,9 @@ from jgaprune.converters.models.mlp import MLP
 from jgaprune.converters.models.paper import PAPER_CIFAR10, PAPER_MNIST
 from jgaprune.converters.models.resnet import RESNET18
 
+KERAS = "keras"
+"""What `load` is told to read a network off its Keras file."""
+
 ARCHITECTURES: tuple[Architecture, ...] = (
     *(cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)),
     DIGITS_CNN,
@@ -45,6 +48,8 @@ def assumed_arguments(arch: str) -> tuple[str, ...]:
     >>> assumed_arguments("mlp")
     ('activation', 'input_shape')
     """
+    if arch == KERAS:
+        return ()
     return find_architecture(arch).assumed
 
 

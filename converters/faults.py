@@ -2,6 +2,9 @@
 
 import difflib
 
+import numpy as np
+
+from jgaprune.converters.errors import ConversionError
 from jgaprune.converters.fit import Fit
 from jgaprune.converters.leaves import Shape
 
@@ -28,6 +31,21 @@ def explain_misfit(fit: Fit, path: str, fitting: list[str], contradicting: list[
             _advice(fit, fitting, contradicting),
         ]
     )
+
+
+def check_finite(arrays: dict[str, np.ndarray], path: str) -> None:
+    """Raises ConversionError if any weight is no number to compute with; lists all tensors."""
+    counts = {name: array.size - np.isfinite(array).sum() for name, array in arrays.items()}
+    faults = [
+        f"{count} of {arrays[name].size} values of {name} are NaN or infinite"
+        for name, count in counts.items()
+        if count
+    ]
+    if faults:
+        raise ConversionError(
+            f"{path} holds weights that float32 can't compute with: {'; '.join(faults)}. Save "
+            "the weights of a training run that did not diverge, in the range of float32."
+        )
 
 
 def _section(title: str, lines: list[str]) -> list[str]:

@@ -93,7 +93,7 @@ def to_leaf(array: np.ndarray, tensor: SourceTensor) -> np.ndarray:
     (2, 5)
     """
     moved = array.reshape(tensor.split).transpose(tensor.axes)
-    if tensor.split != tensor.shape:
+    if len(tensor.split) > len(tensor.shape):
         moved = moved.reshape(-1, tensor.shape[0])
     return np.ascontiguousarray(moved)
 
@@ -102,6 +102,12 @@ def from_leaf(leaf: np.ndarray, tensor: SourceTensor) -> np.ndarray:
     """The source's layout from a leaf; dtype as it is. The inverse of `to_leaf`."""
     moved = leaf.reshape([tensor.split[axis] for axis in tensor.axes])
     return np.ascontiguousarray(moved.transpose(np.argsort(tensor.axes)).reshape(tensor.shape))
+
+
+def as_float32(array: np.ndarray) -> np.ndarray:
+    """The array in float32; what is beyond its range becomes infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(np.float32)
 
 
 def is_float(dtype: np.dtype) -> bool:

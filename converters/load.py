@@ -7,17 +7,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from jgaprune.converters.arguments import complete, contradicting
-from jgaprune.converters.catalog import find_architecture
+from jgaprune.converters.catalog import KERAS, find_architecture
 from jgaprune.converters.errors import ConversionError
-from jgaprune.converters.faults import explain_misfit
+from jgaprune.converters.faults import check_finite, explain_misfit
 from jgaprune.converters.fit import Fit, fit, shapes_of
 from jgaprune.converters.formats import SourceFile, read
 from jgaprune.converters.guess import fitting_architectures, guess
-from jgaprune.converters.leaves import to_leaf
+from jgaprune.converters.keras.load_keras import has_graph, load_keras
+from jgaprune.converters.leaves import as_float32, to_leaf
 from jgaprune.converters.names import known_names
 from jgaprune.model import Model, Preprocessing, Source
 from jgaprune.model.forward import leaf_name
@@ -33,8 +33,10 @@ def load(
     """Loads pre-trained weights as a model in evaluation mode, computing in float32.
 
     Args:
-      arch: a name of `list_models()`, or "auto" to recognise the file.
-      path: .pth, .pt, .th, .safetensors, .npz, .bin of llama2.c, or an Orbax folder.
+      arch: a name of `list_models()`, "keras" for the network that a .keras or .h5 file itself
+        describes, or "auto" to recognise the file.
+      path: .pth, .pt, .th, .safetensors, .npz, .keras, .h5 of Keras, .bin of llama2.c, or an
+        Orbax folder.
       preprocessing: how stored images become inputs; by default what the architecture's
         well-known checkpoints were trained with.
       **arch_config: arguments of the architecture, such as `widths=(784, 300, 10)` of
@@ -51,6 +53,8 @@ def load(
       FormatError: the file can't be read.
     """
     source = read(path)
+    if arch == KERAS or (arch == "auto" and has_graph(source)):
+        return _sourced(load_keras(source, preprocessing=preprocessing, **arch_config), source)
     if arch == "auto":
         arch, guessed = guess(source.tensors)
         arch_config = {**guessed, **arch_config}
@@ -70,12 +74,14 @@ def load(
         preprocessing=preprocessing or architecture.preprocessing,
         vocabulary=architecture.vocabulary(config),
     )
-    spec = replace(
-        model.spec,
-        source=Source(str(Path(source.path).resolve()), source.format, source.sha256),
-        tensors=fitted.tensors,
-        config=tuple(sorted(config.items())),
-    )
+    spec = replace(model.spec, tensors=fitted.tensors, config=tuple(sorted(config.items())))
+    return _sourced(model._replace(spec=spec), source)
+
+
+def _sourced(model: Model, source: SourceFile) -> Model:
+    """The model with the file that it came from."""
+    path = str(Path(source.path).resolve())
+    spec = replace(model.spec, source=Source(path, source.format, source.sha256))
     return model._replace(spec=spec)
 
 
@@ -85,27 +91,6 @@ def _filled(fitted: Fit, source: SourceFile) -> nnx.Module:
     paths, tree = jax.tree_util.tree_flatten_with_path(state)
     tensors = dict(fitted.tensors)
     ordered = [tensors[leaf_name(path)] for path, _ in paths]
-    arrays = [_as_float32(to_leaf(source.tensors[tensor.name], tensor)) for tensor in ordered]
-    _check_finite({t.name: array for t, array in zip(ordered, arrays, strict=True)}, source.path)
+    arrays = [as_float32(to_leaf(source.tensors[tensor.name], tensor)) for tensor in ordered]
+    check_finite({t.name: array for t, array in zip(ordered, arrays, strict=True)}, source.path)
     return nnx.merge(graph, jax.tree.unflatten(tree, map(jnp.asarray, arrays)))
-
-
-def _as_float32(array: np.ndarray) -> np.ndarray:
-    """The array in float32; what is beyond its range becomes infinite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return array.astype(np.float32)
-
-
-def _check_finite(arrays: dict[str, np.ndarray], path: str) -> None:
-    """Raises ConversionError if any weight is no number to compute with; lists all tensors."""
-    counts = {name: array.size - np.isfinite(array).sum() for name, array in arrays.items()}
-    faults = [
-        f"{count} of {arrays[name].size} values of {name} are NaN or infinite"
-        for name, count in counts.items()
-        if count
-    ]
-    if faults:
-        raise ConversionError(
-            f"{path} holds weights that float32 can't compute with: {'; '.join(faults)}. Save "
-            "the weights of a training run that did not diverge, in the range of float32."
-        )

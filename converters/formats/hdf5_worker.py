@@ -110,9 +110,7 @@ def _objects(h5py: Any, root: Any) -> Iterator[tuple[str, Any]]:
             yield name, item
 
 
-def _located(
-    name: str, item: Any, attributes: dict[str, Any], file_bytes: int
-) -> dict[str, Any]:
+def _located(name: str, item: Any, attributes: dict[str, Any], file_bytes: int) -> dict[str, Any]:
     """Type, shape and place of a dataset; nothing of its contents is read."""
     import h5py
 

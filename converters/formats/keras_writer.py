@@ -102,8 +102,7 @@ def _fault(file: HDF5File, name: str, array: np.ndarray) -> str:
     own = file.tensors[name]
     if (own.shape, own.dtype) != (array.shape, array.dtype):
         return (
-            f"{name}: expected {own.dtype} {list(own.shape)}, got {array.dtype} "
-            f"{list(array.shape)}"
+            f"{name}: expected {own.dtype} {list(own.shape)}, got {array.dtype} {list(array.shape)}"
         )
     if name not in file.places and own.tobytes() != array.tobytes():
         return (
