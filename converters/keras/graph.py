@@ -1,23 +1,29 @@
 """The graph of a saved Keras model: which layer is called on the outputs of which.
 
-Two dialects are read, that of Keras 3 and that of Keras 2, both plain dicts of JSON. Models
-inside models are unrolled into one graph. What the layers compute is in `layers`.
+Models inside models are unrolled into one graph. How JSON holds them is in `saved`, what the
+layers compute in `weighted_layers` and `plain_layers`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
 from jgaprune.converters.errors import ConversionError
-
-Config = dict[str, Any]
-Value = tuple[str, int]
-"""An output: which call of a model's layer made it, as `path of the layer, number of the call`."""
+from jgaprune.converters.keras.saved import (
+    Config,
+    Value,
+    calls_of,
+    constants,
+    file_places,
+    is_model,
+    name_of,
+    values_of,
+)
 
 INPUT: Value = ("", 0)
-_MODELS = {"Sequential", "Functional", "Model"}
+"""The input of the outermost model."""
 _MOST_CALLS = 20_000
+_FROM_KERAS = "Load the model in Keras and use jgaprune.converters.from_keras(model)."
 
 
 class Layer(NamedTuple):
@@ -28,8 +34,7 @@ class Layer(NamedTuple):
       class_name: of Keras, or whatever stands there.
       module: where the class is from; "" where the file doesn't tell.
       config: its arguments.
-      place: `(class or name)` of the layer and the models around it, as files of weights count
-        them: `("sequential_1", "dense_2")`.
+      place: what files of weights call the layer and the models around it, as in `file_places`.
     """
 
     path: str
@@ -77,228 +82,141 @@ def parse(config: Any) -> Graph:
         name = config.get("class_name") if isinstance(config, dict) else None
         raise ConversionError(
             f"the file's configuration describes a {name!r:.60}, not a Sequential or Functional "
-            "model. Load the model in Keras and use jgaprune.converters.from_keras(model)."
+            f"model. {_FROM_KERAS}"
         )
-    builder = _Builder()
+    unrolled = _Unrolled()
     try:
-        output = builder.unroll(config, "", (), (INPUT,), "")
-    except (KeyError, IndexError, TypeError, AttributeError, CycleError) as error:
+        output = _unroll(unrolled, config, _Outer("", (), ""), (INPUT,))
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        if isinstance(error, ConversionError):
+            raise
+        kind = "a cycle" if isinstance(error, CycleError) else type(error).__name__
         raise ConversionError(
-            f"the file's configuration can't be understood ({type(error).__name__}: "
-            f"{error!s:.100}). Load the model in Keras and use "
-            "jgaprune.converters.from_keras(model)."
+            f"the file's configuration can't be understood ({kind}: {error!s:.100}). {_FROM_KERAS}"
         ) from error
     return Graph(
-        builder.layers, tuple(builder.calls), output, builder.input_shape, tuple(builder.faults)
+        unrolled.layers,
+        tuple(unrolled.calls),
+        output,
+        unrolled.input_shape,
+        tuple(dict.fromkeys(unrolled.faults)),
     )
 
 
-def is_model(saved: Config) -> bool:
-    """Whether a saved layer is a model of Keras's own classes."""
-    module = saved.get("module") or ""
-    return saved.get("class_name") in _MODELS and module.split(".")[0] in ("", "keras")
+@dataclass
+class _Unrolled:
+    """What has been found so far."""
+
+    layers: dict[str, Layer] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    input_shape: tuple[int | None, ...] = ()
+    num_calls: int = 0
 
 
-class _Builder:
-    """Collects layers and calls while models are unrolled."""
+class _Outer(NamedTuple):
+    """The models around a member: their path, their place in files, and which call of them."""
 
-    def __init__(self) -> None:
-        self.layers: dict[str, Layer] = {}
-        self.calls: list[Call] = []
-        self.input_shape: tuple[int | None, ...] = ()
-        self.faults: list[str] = []
+    path: str
+    place: tuple[str, ...]
+    call: str
 
-    def unroll(
-        self,
-        saved: Config,
-        path: str,
-        place: tuple[str, ...],
-        inputs: tuple[Value, ...],
-        call_path: str,
-    ) -> Value:
-        """Adds a model's calls on `inputs`; returns the output. `call_path` sets calls apart."""
-        config = saved["config"]
-        members = config if isinstance(config, list) else config["layers"]
-        is_sequential = saved["class_name"] == "Sequential"
-        places = _places(members, place, with_inputs=not is_sequential)
-        if is_sequential:
-            return self._sequential(saved, members, places, path, inputs, call_path)
-        return self._functional(config, members, places, path, inputs, call_path)
-
-    def _sequential(self, saved, members, places, path, inputs, call_path) -> Value:
-        (value,) = inputs
-        for index, member in enumerate(members):
-            if index == 0 and not path:
-                self._note_shape(member["config"])
-                if not self.input_shape and isinstance(saved["config"], dict):
-                    built = saved["config"].get("build_input_shape")
-                    self.input_shape = tuple(built or (None,))[1:]
-            if member["class_name"] != "InputLayer":
-                name = _name(member)
-                value = self._call(member, places[name], path, (value,), call_path, 0)
-        return value
-
-    def _functional(self, config, members, places, path, inputs, call_path) -> Value:
-        own_inputs, own_outputs = (
-            _values(config["input_layers"]),
-            _values(config["output_layers"]),
-        )
-        if len(own_inputs) != len(inputs) or len(own_outputs) != 1:
-            raise ConversionError(
-                f"the model {config.get('name')!r:.60} has {len(own_inputs)} inputs and "
-                f"{len(own_outputs)} outputs; models of one input and one output are converted. "
-                "Cut it to one of each in Keras: keras.Model(input, output)."
-            )
-        known = dict(zip(own_inputs, inputs, strict=True))
-        by_name = {_name(member): member for member in members}
-        if not path:
-            self._note_shape(by_name[own_inputs[0][0]]["config"])
-        needs = _needs(by_name, own_outputs)
-        self.faults += [
-            f"{path}/{name}".strip("/") + f" (called with {argument!r:.60})"
-            for name, member in by_name.items()
-            for node in member.get("inbound_nodes") or []
-            for argument in _constants(node)
-        ]
-        for value in _needed_in_order(needs, own_outputs[0]):
-            if value not in known:
-                name, index = value
-                arguments = tuple(known[need] for need in needs[value])
-                known[value] = self._call(
-                    by_name[name], places[name], path, arguments, call_path, index
-                )
-        return known[own_outputs[0]]
-
-    def _call(self, member, place, path, inputs, call_path, index) -> Value:
-        name = _name(member)
-        inner = f"{path}/{name}" if path else name
-        if is_model(member):
-            return self.unroll(member, inner, place, inputs, f"{call_path}{name}#{index}/")
-        module = member.get("module") or ""
-        layer = Layer(inner, str(member["class_name"]), module, member["config"], place)
-        self.layers.setdefault(inner, layer)
-        output = (f"{call_path}{name}", index)
-        self.calls.append(Call(output, inner, inputs))
-        if len(self.calls) > _MOST_CALLS:
-            raise ConversionError(f"the model calls its layers more than {_MOST_CALLS:,} times.")
-        return output
-
-    def _note_shape(self, config: Config) -> None:
-        shape = config.get("batch_shape") or config.get("batch_input_shape")
-        self.input_shape = tuple(shape or (None,))[1:]
+    def path_of(self, name: str) -> str:
+        return f"{self.path}/{name}" if self.path else name
 
 
-def snake_case(class_name: str) -> str:
-    """Keras's name for a class in files of weights.
-
-    >>> snake_case("DepthwiseConv2D"), snake_case("ReLU")
-    ('depthwise_conv2d', 're_lu')
-    """
-    parts = ""
-    for index, letter in enumerate(class_name):
-        before, after = class_name[index - 1 : index], class_name[index + 1 : index + 2]
-        starts = letter.isupper() and (before.islower() or (before and after.islower()))
-        parts += f"_{letter}" if starts else letter
-    return parts.lower()
+def _unroll(unrolled: _Unrolled, model: Config, outer: _Outer, inputs: tuple[Value, ...]) -> Value:
+    """Adds the calls that a model makes on `inputs`; returns its output."""
+    if model["class_name"] == "Sequential":
+        return _unroll_sequential(unrolled, model["config"], outer, inputs)
+    return _unroll_functional(unrolled, model["config"], outer, inputs)
 
 
-def _places(members, place, with_inputs) -> dict[str, tuple[str, ...]]:
-    """Where files of weights put each member: classes are counted, names are not used."""
-    counts: dict[str, int] = {}
-    places = {}
+def _unroll_sequential(
+    unrolled: _Unrolled, config: Any, outer: _Outer, inputs: tuple[Value, ...]
+) -> Value:
+    # The first versions of Keras saved the list alone.
+    members = config if isinstance(config, list) else config["layers"]
+    if not outer.path:
+        shape = _shape_of(members[0])
+        if shape is None and isinstance(config, dict):
+            shape = config.get("build_input_shape")
+        unrolled.input_shape = tuple(shape or (None,))[1:]
+    places = file_places(members, outer.place, with_inputs=False)
     for member in members:
-        if not _is_layer(member) or (member["class_name"] == "InputLayer" and not with_inputs):
-            continue
-        kind = snake_case(member["class_name"])
-        count = counts[kind] = counts.get(kind, -1) + 1
-        places[_name(member)] = (*place, f"{kind}_{count}" if count else kind)
-    return {**{_name(member): place for member in members}, **places}
+        if member["class_name"] != "InputLayer":
+            inputs = (_call(unrolled, member, outer, places, inputs, 0),)
+    (output,) = inputs
+    return output
 
 
-def _is_layer(member: Config) -> bool:
-    """Operations on tensors, such as `x * 2`, are in the graph but are no layers."""
-    return not (member.get("module") or "").startswith("keras.src.ops")
-
-
-def _name(member: Config) -> str:
-    return str(member.get("name") or member["config"]["name"])
-
-
-def _values(saved: Any) -> list[Value]:
-    """`["x", 0, 0]` or a list of such as values."""
-    if saved and isinstance(saved[0], str):
-        saved = [saved]
-    if isinstance(saved, dict):
-        saved = list(saved.values())
-    return [(name, int(node)) for name, node, *_ in saved]
-
-
-def _needs(members: dict[str, Config], outputs: list[Value]) -> dict[Value, list[Value]]:
-    """What each call of each member takes.
-
-    Calls are counted from 0, but from 1 if the member is a model, which has been called once
-    when it was made; not every version does so.
-    """
-    calls = {
-        name: [_inputs(node) for node in member.get("inbound_nodes") or []]
+def _unroll_functional(
+    unrolled: _Unrolled, config: Config, outer: _Outer, inputs: tuple[Value, ...]
+) -> Value:
+    own_inputs, own_outputs = values_of(config["input_layers"]), values_of(config["output_layers"])
+    if len(own_inputs) != len(inputs) or len(own_outputs) != 1:
+        raise ConversionError(
+            f"the model {config.get('name')!r:.60} has {len(own_inputs)} inputs and "
+            f"{len(own_outputs)} outputs; models of one input and one output are converted. Cut "
+            "it to one of each in Keras: keras.Model(input, output)."
+        )
+    members = {name_of(member): member for member in config["layers"]}
+    places = file_places(config["layers"], outer.place, with_inputs=True)
+    if not outer.path:
+        unrolled.input_shape = tuple(_shape_of(members[own_inputs[0][0]]) or (None,))[1:]
+    unrolled.faults += [
+        f"{outer.path_of(name)} (called with {argument!r:.60})"
         for name, member in members.items()
-    }
-    meant = {*outputs, *(v for made in calls.values() for taken in made for v in taken)}
-    return {
-        (name, index + (is_model(members[name]) and (name, len(made)) in meant)): taken
-        for name, made in calls.items()
-        for index, taken in enumerate(made)
-    }
-
-
-def _constants(node: Any) -> list[Any]:
-    """What a saved call takes besides tensors; masks and modes that are off don't count."""
-    if isinstance(node, dict):
-        return _other_than_tensors([node.get("args") or [], node.get("kwargs") or {}])
-    node = [node] if node and isinstance(node[0], str) else node
-    return _other_than_tensors([part[3] for part in node if len(part) > 3])
-
-
-def _other_than_tensors(saved: Any) -> list[Any]:
-    if saved is None or saved is False:
-        return []
-    if isinstance(saved, list):
-        return [found for part in saved for found in _other_than_tensors(part)]
-    if not isinstance(saved, dict):
-        return [saved]
-    if saved.get("class_name") == "__keras_tensor__":
-        return []
-    return [
-        f"{key}={found}" for key, value in saved.items() for found in _other_than_tensors(value)
+        for argument in constants(member)
     ]
+    known = dict(zip(own_inputs, inputs, strict=True))
+    taken = calls_of(members, own_outputs)
+    for value in _needed_in_order(taken, own_outputs[0]):
+        if value not in known:
+            name, index = value
+            arguments = tuple(known[needed] for needed in taken[value])
+            known[value] = _call(unrolled, members[name], outer, places, arguments, index)
+    return known[own_outputs[0]]
 
 
-def _inputs(node: Any) -> list[Value]:
-    """The values that a saved call takes, in either dialect."""
-    if isinstance(node, dict):
-        return list(_tensors([node.get("args", []), node.get("kwargs", {})]))
-    node = [node] if node and isinstance(node[0], str) else node
-    return [(name, int(index)) for name, index, *_ in node]
+def _call(
+    unrolled: _Unrolled,
+    member: Config,
+    outer: _Outer,
+    places: dict[str, tuple[str, ...]],
+    inputs: tuple[Value, ...],
+    index: int,
+) -> Value:
+    """Adds one call of a member, or all that it makes if it is a model."""
+    unrolled.num_calls += 1
+    if unrolled.num_calls > _MOST_CALLS:
+        raise ConversionError(f"the model calls its layers more than {_MOST_CALLS:,} times.")
+    name = name_of(member)
+    path, place = outer.path_of(name), places[name]
+    if is_model(member):
+        inner = _Outer(path, place, f"{outer.call}{name}#{index}/")
+        return _unroll(unrolled, member, inner, inputs)
+    module = member.get("module") or ""
+    layer = Layer(path, str(member["class_name"]), str(module), dict(member["config"]), place)
+    unrolled.layers.setdefault(path, layer)
+    output = (f"{outer.call}{name}", index)
+    unrolled.calls.append(Call(output, path, inputs))
+    return output
 
 
-def _tensors(saved: Any) -> Iterator[Value]:
-    if isinstance(saved, dict):
-        if saved.get("class_name") == "__keras_tensor__":
-            name, node, _ = saved["config"]["keras_history"]
-            yield name, int(node)
-            return
-        saved = list(saved.values())
-    if isinstance(saved, list):
-        for part in saved:
-            yield from _tensors(part)
+def _shape_of(member: Config) -> Any:
+    """The shape that a first layer expects, the batch's axis included."""
+    config = member["config"]
+    return config.get("batch_shape") or config.get("batch_input_shape")
 
 
-def _needed_in_order(needs: dict[Value, list[Value]], output: Value) -> list[Value]:
+def _needed_in_order(taken: dict[Value, list[Value]], output: Value) -> list[Value]:
     """The calls that the output needs, each after those it needs itself."""
-    waiting, needed = [output], {}
+    waiting = [output]
+    needed: dict[Value, list[Value]] = {}
     while waiting:
         value = waiting.pop()
         if value not in needed:
-            needed[value] = needs.get(value, [])
+            needed[value] = taken.get(value, [])
             waiting += needed[value]
     return list(TopologicalSorter(needed).static_order())

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from flax import nnx
 
-from jgaprune.converters.keras.graph import Config
+from jgaprune.converters.keras.saved import Config
 from jgaprune.converters.leaves import Shape
 from jgaprune.types import Array
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jgaprune.converters.keras.activations import ACTIVATIONS
-from jgaprune.converters.keras.graph import INPUT, Value
+from jgaprune.converters.keras.graph import INPUT
 from jgaprune.converters.keras.kind import Kind
 from jgaprune.converters.keras.plain_layers import PLAIN
+from jgaprune.converters.keras.saved import Value
 from jgaprune.converters.keras.weighted_layers import WEIGHTED
 from jgaprune.types import Array
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jgaprune.converters.keras.activations import clipped_relu
-from jgaprune.converters.keras.graph import Config
 from jgaprune.converters.keras.kind import Kind, channels_last
+from jgaprune.converters.keras.saved import Config
 from jgaprune.converters.keras.weighted_layers import pair
 from jgaprune.types import Array
 

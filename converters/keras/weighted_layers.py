@@ -8,8 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
-from jgaprune.converters.keras.graph import Config
 from jgaprune.converters.keras.kind import Kind, Shapes, Weight, apply_module, channels_last
+from jgaprune.converters.keras.saved import Config
 from jgaprune.types import Array
 
 
