@@ -258,6 +258,29 @@ def test_a_whole_model_of_keras_2(tmp_path):
     assert_round_trip(model, path, tmp_path / "back.h5")
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_calls_of_inner_models_may_be_counted_from_one(tmp_path, first):
+    """An inner model twice, as Keras 2 counts its calls: the call that made it is number 0."""
+    inner_input = layer("InputLayer", "x", batch_input_shape=[None, 3]) | {"inbound_nodes": []}
+    dense = layer("Dense", "fc", use_bias=False) | {"inbound_nodes": [[["x", 0, 0, {}]]]}
+    inner = {"name": "block", "layers": [inner_input, dense]}
+    inner |= {"input_layers": [["x", 0, 0]], "output_layers": [["fc", 0, 0]]}
+    calls = [[["in", 0, 0, {}]], [["block", first, 0, {}]]]
+    block = {"class_name": "Functional", "name": "block", "config": inner, "inbound_nodes": calls}
+    outer_input = layer("InputLayer", "in", batch_input_shape=[None, 3]) | {"inbound_nodes": []}
+    outer = {"name": "m", "layers": [outer_input, block], "input_layers": ["in", 0, 0]}
+    config = {
+        "class_name": "Functional",
+        "config": outer | {"output_layers": ["block", 1 + first, 0]},
+    }
+    kernel = RNG.standard_normal((3, 3)).astype(np.float32)
+    data = old_bytes(config, {"in": {}, "block": {"block/fc/kernel": kernel}})
+    model = converters.load("auto", file(tmp_path, data))
+    inputs = RNG.standard_normal((4, 3)).astype(np.float32)
+    np.testing.assert_allclose(logits(model, inputs), inputs @ kernel @ kernel, atol=1e-5)
+    assert model.spec.prunable == ("layers.block/fc.kernel",)
+
+
 def test_open_input_shapes_are_asked_for(tmp_path):
     config = functional_of_keras_2((None, None, None, 3))
     path = file(tmp_path, old_bytes(config, weights_of_keras_2()))

@@ -142,7 +142,7 @@ def _unroll_sequential(
         if shape is None and isinstance(config, dict):
             shape = config.get("build_input_shape")
         unrolled.input_shape = tuple(shape or (None,))[1:]
-    places = file_places(members, outer.place, with_inputs=False)
+    places = file_places(members, outer.place)
     for member in members:
         if member["class_name"] != "InputLayer":
             inputs = (_call(unrolled, member, outer, places, inputs, 0),)
@@ -161,7 +161,7 @@ def _unroll_functional(
             "it to one of each in Keras: keras.Model(input, output)."
         )
     members = {name_of(member): member for member in config["layers"]}
-    places = file_places(config["layers"], outer.place, with_inputs=True)
+    places = file_places(config["layers"], outer.place)
     if not outer.path:
         unrolled.input_shape = tuple(_shape_of(members[own_inputs[0][0]]) or (None,))[1:]
     unrolled.faults += [

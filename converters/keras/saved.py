@@ -36,9 +36,7 @@ def snake_case(class_name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", parted).lower()
 
 
-def file_places(
-    members: list[Config], outer: tuple[str, ...], *, with_inputs: bool
-) -> dict[str, tuple[str, ...]]:
+def file_places(members: list[Config], outer: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """What files of weights call each member, by its name, after what they call those around it.
 
     Members of one class are counted; names play no part: `("sequential_1", "dense_2")`.
@@ -46,8 +44,7 @@ def file_places(
     counts: dict[str, int] = {}
     places = {name_of(member): outer for member in members}
     for member in members:
-        is_input = member["class_name"] == "InputLayer"
-        if _is_layer(member) and (with_inputs or not is_input):
+        if _is_layer(member):
             kind = snake_case(member["class_name"])
             count = counts[kind] = counts.get(kind, -1) + 1
             places[name_of(member)] = (*outer, f"{kind}_{count}" if count else kind)
