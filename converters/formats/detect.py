@@ -112,7 +112,7 @@ def detect(data: bytes, suffix: str) -> str:
         raise FormatError("is empty. Copy or download it again")
     if data[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return _detect_zip(data)
-    if data.startswith(SIGNATURE):
+    if data[: len(SIGNATURE)] == SIGNATURE:
         return "hdf5"
     if _LEGACY_TORCH in data[:64]:
         return "pth"

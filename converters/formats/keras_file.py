@@ -39,8 +39,8 @@ def read_keras(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
       FormatError: if the file is damaged or refused.
     """
     archive = open_archive(data)
-    config = json.loads(read_entry(archive, _CONFIG_ENTRY))
-    versions = json.loads(read_entry(archive, _VERSIONS_ENTRY))
+    config = json.loads(bytes(read_entry(archive, _CONFIG_ENTRY)))
+    versions = json.loads(bytes(read_entry(archive, _VERSIONS_ENTRY)))
     tensors, metadata = read_keras_hdf5(read_entry(archive, WEIGHTS_ENTRY))
     return tensors, {**metadata, "config": config, **versions}
 

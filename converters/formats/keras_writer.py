@@ -69,13 +69,12 @@ def _replaced(original: bytes, arrays: dict[str, np.ndarray]) -> bytes:
         raise FormatError(
             "is no Keras file. Weights can be written into a copy of a .keras or .h5 file only"
         )
-    archive = open_archive(original)
-    weights = _replaced_in_hdf5(read_entry(archive, WEIGHTS_ENTRY), arrays)
+    weights = _replaced_in_hdf5(read_entry(open_archive(original), WEIGHTS_ENTRY), arrays)
     copy = io.BytesIO()
-    with zipfile.ZipFile(copy, "w") as out:
+    with zipfile.ZipFile(io.BytesIO(original)) as archive, zipfile.ZipFile(copy, "w") as out:
         for entry in archive.infolist():
             is_weights = entry.filename == WEIGHTS_ENTRY
-            contents = weights if is_weights else read_entry(archive, entry.filename)
+            contents = weights if is_weights else archive.read(entry)
             same = zipfile.ZipInfo(entry.filename, entry.date_time)
             same.external_attr, same.compress_type = entry.external_attr, entry.compress_type
             out.writestr(same, contents)
