@@ -172,7 +172,7 @@ def test_damaged_files_raise_only_format_errors(tmp_path):
 
 @pytest.mark.slow
 def test_many_damaged_files_raise_only_format_errors(tmp_path):
-    assert check_damaged(tmp_path, 200, seed=2) > 50
+    assert check_damaged(tmp_path, 100, seed=2) > 25
 
 
 def test_weights_of_dense_stacks_load_as_mlp(tmp_path):
