@@ -14,18 +14,21 @@ from jgaprune.converters.export import (
     unpack_masks,
 )
 from jgaprune.converters.guess import guess
+from jgaprune.converters.keras.from_keras import from_keras, to_keras
 from jgaprune.converters.load import load
 from jgaprune.converters.untrained import untrained
 
 __all__ = [
     "ConversionError",
     "assumed_arguments",
+    "from_keras",
     "guess",
     "list_models",
     "load",
     "masks_from_source",
     "masks_to_source",
     "pack_masks",
+    "to_keras",
     "to_source",
     "unpack_masks",
     "untrained",

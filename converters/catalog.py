@@ -15,6 +15,9 @@ from jgaprune.converters.models.paper import PAPER_CIFAR10, PAPER_MNIST
 from jgaprune.converters.models.resnet import RESNET18
 from jgaprune.converters.models.vit import VIT
 
+KERAS = "keras"
+"""What `load` is told to read a network off its Keras file."""
+
 ARCHITECTURES: tuple[Architecture, ...] = (
     BERT,
     *(cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)),
@@ -51,6 +54,8 @@ def assumed_arguments(arch: str) -> tuple[str, ...]:
     >>> assumed_arguments("mlp")
     ('activation', 'input_shape')
     """
+    if arch == KERAS:
+        return ()
     return find_architecture(arch).assumed
 
 

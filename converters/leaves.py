@@ -107,7 +107,7 @@ def to_leaf(array: np.ndarray, tensor: SourceTensor) -> np.ndarray:
     (2, 5)
     """
     moved = array.reshape(tensor.split).transpose(tensor.axes)
-    if tensor.split != tensor.shape:
+    if len(tensor.split) > len(tensor.shape):
         moved = moved.reshape(-1, tensor.shape[0])
     return np.asarray(moved, order="C")
 

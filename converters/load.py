@@ -9,13 +9,14 @@ import jax
 from flax import nnx
 
 from jgaprune.converters.arguments import complete, contradicting
-from jgaprune.converters.catalog import find_architecture
+from jgaprune.converters.catalog import KERAS, find_architecture
 from jgaprune.converters.errors import ConversionError
 from jgaprune.converters.faults import explain_misfit
 from jgaprune.converters.fit import Fit, fit, infer
 from jgaprune.converters.formats import SourceFile, read
 from jgaprune.converters.guess import fitting_architectures, guess
 from jgaprune.converters.hugging_face import arch_told, arguments_told, told_by
+from jgaprune.converters.keras.load_keras import has_graph, load_keras
 from jgaprune.converters.names import known_names
 from jgaprune.converters.place import place
 from jgaprune.model import Model, Preprocessing, Source
@@ -32,9 +33,11 @@ def load(
     """Loads pre-trained weights as a model in evaluation mode, computing in float32.
 
     Args:
-      arch: a name of `list_models()`, or "auto" to recognise the file.
-      path: .pth, .pt, .th, .safetensors, .npz, .bin of llama2.c, an Orbax folder, or a folder of
-        Hugging Face, whose `config.json` then tells the architecture and what no tensor does.
+      arch: a name of `list_models()`, "keras" for the network that a .keras or .h5 file itself
+        describes, or "auto" to recognise the file.
+      path: .pth, .pt, .th, .safetensors, .npz, .keras, .h5 of Keras, .bin of llama2.c, an Orbax
+        folder, or a folder of Hugging Face, whose `config.json` then tells the architecture and
+        what no tensor does.
       preprocessing: how stored images become inputs; by default what the architecture's
         well-known checkpoints were trained with.
       **arch_config: arguments of the architecture, such as `widths=(784, 300, 10)` of
@@ -51,6 +54,8 @@ def load(
       FormatError: the file can't be read.
     """
     source = read(path)
+    if arch == KERAS or (arch == "auto" and has_graph(source)):
+        return _sourced(load_keras(source, preprocessing=preprocessing, **arch_config), source)
     arch = arch_told(source, arch)
     if arch == "auto":
         arch, guessed = guess(source.tensors)
@@ -74,12 +79,15 @@ def load(
         padding=architecture.padding,
         start_token=architecture.start_token(config),
     )
-    spec = replace(
-        told_by(source, model.spec),
-        source=Source(str(Path(source.path).resolve()), source.format, source.sha256),
-        tensors=fitted.tensors,
-        config=tuple(sorted(config.items())),
-    )
+    told = told_by(source, model.spec)
+    spec = replace(told, tensors=fitted.tensors, config=tuple(sorted(config.items())))
+    return _sourced(model._replace(spec=spec), source)
+
+
+def _sourced(model: Model, source: SourceFile) -> Model:
+    """The model with the file that it came from."""
+    path = str(Path(source.path).resolve())
+    spec = replace(model.spec, source=Source(path, source.format, source.sha256))
     return model._replace(spec=spec)
 
 

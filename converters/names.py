@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jgaprune.converters.errors import ConversionError
+from jgaprune.converters.keras.names import keras_leaf_names
 from jgaprune.converters.leaves import Shape, is_leaf_name, tensor_name, tensor_shape
 
 WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.", "state_dict.")
@@ -39,7 +40,8 @@ class FileTensor(NamedTuple):
 def known_names(tensors: dict[str, np.ndarray]) -> dict[str, FileTensor]:
     """The tensors of a file by PyTorch's names, without wrapper prefixes, in the file's order.
 
-    Counters of batch-norm layers (`num_batches_tracked`) take no part and are left out.
+    Counters of batch-norm layers (`num_batches_tracked`) and what only training needs in Keras
+    files take no part and are left out.
 
     Raises:
       ConversionError: several tensors have one name then; the message lists all of them.
@@ -47,7 +49,9 @@ def known_names(tensors: dict[str, np.ndarray]) -> dict[str, FileTensor]:
     >>> list(known_names({"module.fc.weight": np.ones((2, 3)), "module.fc.bias": np.ones(2)}))
     ['fc.weight', 'fc.bias']
     """
-    plain = {name: name.replace("/", ".").removesuffix(".value") for name in tensors}
+    plain = keras_leaf_names({name: array.shape for name, array in tensors.items()})
+    if plain is None:
+        plain = {name: name.replace("/", ".").removesuffix(".value") for name in tensors}
     plain = _without_prefixes(plain)
     pairs = [
         _file_tensor(exact, name, tensors[exact])

@@ -77,7 +77,7 @@ def _leaf(source: np.ndarray, tensor: SourceTensor) -> tuple[np.ndarray, int]:
         num_bad += part.size - int(np.isfinite(part).sum())
         start += len(block) if block.ndim else 0
         forget_array(block)
-    if tensor.split != tensor.shape:
+    if len(tensor.split) > len(tensor.shape):
         leaf = leaf.reshape(-1, tensor.shape[0])
     return leaf, num_bad
 

@@ -346,7 +346,7 @@ FOREIGN = {
     "program.pt2": (zip_container({}, {}, {"archive/archive_format": b"pt2"}), "torch.export"),
     "m.keras": (
         zip_container({}, {}, {"model.weights.h5": b""}).replace(b".pkl", b".abc"),
-        "Keras",
+        "lacks the zip entry 'config.json'",
     ),
 }
 

@@ -16,6 +16,8 @@ from jgaprune.converters.formats.file_bytes import (
     forget_array,
 )
 from jgaprune.converters.formats.hf_folder import Contents, holds_hf_model, read_hf
+from jgaprune.converters.formats.keras_file import read_keras, read_keras_hdf5
+from jgaprune.converters.formats.keras_writer import write_keras
 from jgaprune.converters.formats.llama2c import read_llama2c, write_llama2c
 from jgaprune.converters.formats.npz import read_npz, write_npz
 from jgaprune.converters.formats.orbax_folder import (
@@ -34,6 +36,7 @@ __all__ = [
     "forget_array",
     "read",
     "torch_available",
+    "write_keras",
     "write_llama2c",
     "write_npz",
     "write_pth",
@@ -44,6 +47,8 @@ _READERS = {
     "pth": read_pth,
     "safetensors": read_safetensors,
     "npz": read_npz,
+    "keras": read_keras,
+    "hdf5": read_keras_hdf5,
     "llama2c": read_llama2c,
 }
 
@@ -52,10 +57,10 @@ def read(path: str | os.PathLike[str]) -> SourceFile:
     """Read a weight file, an Orbax folder or a Hugging Face folder.
 
     Args:
-      path: a `.pth`/`.pt`/`.th` with a state_dict, a `.safetensors`, a `.npz`, a `.bin`
-        of llama2.c, a folder written by Orbax's `StandardCheckpointer`, or one of Hugging Face
-        with `model.safetensors` or `pytorch_model.bin`, in shards or not. The content decides,
-        not the name.
+      path: a `.pth`/`.pt`/`.th` with a state_dict, a `.safetensors`, a `.npz`, a `.keras`,
+        an `.h5` of Keras, a `.bin` of llama2.c, a folder written by Orbax's
+        `StandardCheckpointer`, or one of Hugging Face with `model.safetensors` or
+        `pytorch_model.bin`, in shards or not. The content decides, not the name.
 
     Returns:
       The arrays under their exact names, in the file's layout and type, and where they come

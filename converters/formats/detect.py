@@ -8,11 +8,13 @@ from typing import NamedTuple
 from jgaprune.converters.formats.archive import open_archive
 from jgaprune.converters.formats.errors import FormatError
 from jgaprune.converters.formats.file_bytes import FileBytes
+from jgaprune.converters.formats.hdf5 import SIGNATURE
+from jgaprune.converters.formats.keras_file import WEIGHTS_ENTRY
 from jgaprune.converters.formats.llama2c import llama2c_faults
 
 READABLE = (
-    ".pth/.pt/.th (a state_dict), .safetensors, .npz, .bin (llama2.c's), or a folder of Orbax or "
-    "Hugging Face"
+    ".pth/.pt/.th (a state_dict), .safetensors, .npz, .keras/.h5 (Keras), .bin (llama2.c's), or a "
+    "folder of Orbax or Hugging Face"
 )
 
 _LEGACY_TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -43,8 +45,6 @@ _PICKLE_ADVICE = (
     "numpy.savez('weights.npz', **arrays)"
 )
 _FOREIGN = (
-    _Foreign("an HDF5 or Keras file", 0, b"\x89HDF\r\n\x1a\n", (".h5", ".hdf5"), _KERAS_ADVICE),
-    _Foreign("a Keras file", 0, b"\0", (".keras",), _KERAS_ADVICE),
     _Foreign("a TensorFlow Lite file", 4, b"TFL3", (".tflite",), _KERAS_ADVICE),
     _Foreign("a TensorFlow graph", 0, b"\0", (".pb", ".ckpt", ".index"), _KERAS_ADVICE),
     _Foreign("an ONNX file", 0, b"\0", (".onnx",), _ONNX_ADVICE),
@@ -104,7 +104,7 @@ _FOREIGN = (
 
 
 def detect(data: FileBytes, suffix: str) -> str:
-    """Return the format of a file: "pth", "safetensors", "npz" or "llama2c".
+    """Return the format of a file, one of those of `SourceFile` that are no folders.
 
     Args:
       data: the whole file.
@@ -120,6 +120,8 @@ def detect(data: FileBytes, suffix: str) -> str:
         raise FormatError("is empty. Copy or download it again")
     if data[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return _detect_zip(data)
+    if data[: len(SIGNATURE)] == SIGNATURE:
+        return "hdf5"
     if _LEGACY_TORCH in data[:64]:
         return "pth"
     header_size = int.from_bytes(data[:8], "little")
@@ -147,8 +149,10 @@ def _detect_zip(data: FileBytes) -> str:
         )
     if "data.pkl" in last_parts:
         return "pth"
-    if "model.weights.h5" in last_parts:
-        raise FormatError(f"is a Keras file, which isn't read. {_KERAS_ADVICE}")
+    if WEIGHTS_ENTRY in names:
+        return "keras"
+    if "config.json" in names and "metadata.json" in names:
+        raise FormatError(f"is a Keras file without {WEIGHTS_ENTRY}. {_KERAS_ADVICE}")
     if names and all(name.endswith(".npy") for name in names):
         return "npz"
     raise FormatError(f"is a zip file of something else. Readable are {READABLE}")

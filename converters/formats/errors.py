@@ -25,10 +25,15 @@ def check_unpacked_size(num_bytes: int, file_bytes: int) -> None:
 
     >>> check_unpacked_size(2**20, 100)
     """
-    limit = _FREE_BYTES + _LARGEST_RATIO * file_bytes
+    limit = largest_contents(file_bytes)
     if num_bytes > limit:
         raise FormatError(
             f"declares {num_bytes:,} bytes of contents but is only {file_bytes:,} bytes long; "
             f"at most {limit:,} are accepted. The file is damaged or was made to exhaust memory. "
             "Save the weights again without compression and without expanded tensors"
         )
+
+
+def largest_contents(file_bytes: int) -> int:
+    """How many bytes of contents a file of that size may declare."""
+    return _FREE_BYTES + _LARGEST_RATIO * file_bytes

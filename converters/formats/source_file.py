@@ -16,7 +16,7 @@ class SourceFile:
     path: str
     """Absolute path."""
     format: str
-    """One of "pth", "safetensors", "npz", "llama2c", "orbax", "hf"."""
+    """One of "pth", "safetensors", "npz", "keras", "hdf5", "llama2c", "orbax", "hf"."""
     sha256: str
     """Of the file's bytes, or of a folder's files (`folder_sha256`): all of an Orbax folder, the
     configuration, index and weights of a Hugging Face folder."""

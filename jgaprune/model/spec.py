@@ -56,7 +56,7 @@ class Source:
 
     Attributes:
       path: absolute path.
-      format: "pth", "safetensors", "npz", "llama2c", "orbax" or "hf".
+      format: "pth", "safetensors", "npz", "keras", "hdf5", "llama2c", "orbax" or "hf".
       sha256: digest of its bytes.
     """
 
