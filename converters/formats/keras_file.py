@@ -10,6 +10,7 @@ made of it is decided in `jgaprune.converters.keras`. Layouts as written by
 - `.h5` of weights, of Keras 2: `dense_1/.../kernel:0`.
 """
 
+import json
 import re
 from typing import Any
 
@@ -60,7 +61,7 @@ def read_keras_hdf5(
     if "keras_version" in own:
         metadata["keras_version"] = own["keras_version"]
     if "model_config" in own:
-        metadata["config"] = parse_json(own["model_config"].encode())
+        metadata["config"] = json.loads(own["model_config"])
     return tensors, metadata
 
 
