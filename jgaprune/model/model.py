@@ -93,7 +93,14 @@ class Model(NamedTuple):
         inputs = shape_of_inputs(2, tuple(input_shape), vocabulary)
         forward = forward_from_nnx(module, inputs, call)
         label = name or type(module).__name__
-        return _assemble(forward, input_shape, label, prunable, preprocessing, vocabulary)
+        return Model.from_forward(
+            forward,
+            input_shape,
+            name=label,
+            prunable=prunable,
+            preprocessing=preprocessing,
+            vocabulary=vocabulary,
+        )
 
     @staticmethod
     def from_linen(
@@ -121,7 +128,14 @@ class Model(NamedTuple):
         inputs = shape_of_inputs(2, tuple(input_shape), vocabulary)
         forward = forward_from_linen(module, dict(variables), inputs, call)
         label = name or type(module).__name__
-        return _assemble(forward, input_shape, label, prunable, preprocessing, vocabulary)
+        return Model.from_forward(
+            forward,
+            input_shape,
+            name=label,
+            prunable=prunable,
+            preprocessing=preprocessing,
+            vocabulary=vocabulary,
+        )
 
     @staticmethod
     def from_fn(
@@ -145,52 +159,65 @@ class Model(NamedTuple):
         """
         forward = forward_from_fn(function, params)
         label = name or str(getattr(function, "__name__", "function"))
-        return _assemble(forward, input_shape, label, prunable, preprocessing, vocabulary)
+        return Model.from_forward(
+            forward,
+            input_shape,
+            name=label,
+            prunable=prunable,
+            preprocessing=preprocessing,
+            vocabulary=vocabulary,
+        )
+
+    @staticmethod
+    def from_forward(
+        forward: Forward,
+        input_shape: tuple[int, ...],
+        *,
+        name: str,
+        prunable: Prunable | None = None,
+        preprocessing: Preprocessing | None = None,
+        vocabulary: int | None = None,
+    ) -> "Model":
+        """A model from a network that is taken apart already. The rest is as in `from_nnx`.
+
+        Raises:
+          ValueError: the output is not `[N, C]`, or nothing is prunable.
+        """
+        wanted = prunable or _is_prunable
+        names = tuple(leaf for leaf, array in forward.params.items() if wanted(leaf, array))
+        if not names:
+            raise ValueError(
+                f"{name} has no prunable weight among {sorted(forward.params)}. "
+                "Pass prunable=lambda name, leaf: ... to choose which leaves take part."
+            )
+        inputs = shape_of_inputs(2, tuple(input_shape), vocabulary)
+        logits = jax.eval_shape(forward.apply, forward.params, forward.buffers, inputs)
+        per_token = vocabulary is not None and logits.shape[:-1] == inputs.shape
+        if not per_token and (logits.ndim != 2 or logits.shape[0] != 2):
+            raise ValueError(
+                f"{name} must return logits of shape [N, C]; for inputs {inputs.shape} it returned "
+                f"{logits.shape}. Wrap it so that it returns one row of logits per input, or per "
+                "token of inputs with a vocabulary=..."
+            )
+        order = params_in_forward_order(forward.apply, forward.params, forward.buffers, inputs)
+        spec = ModelSpec(
+            name=name,
+            prunable=tuple(leaf for leaf in order if leaf in names),
+            input_shape=tuple(input_shape),
+            num_outputs=logits.shape[-1],
+            vocabulary=vocabulary,
+            label_shape=tuple(logits.shape[1:-1]),
+            norms=forward.norms,
+            preprocessing=preprocessing or Preprocessing(),
+        )
+        return Model(
+            forward.apply, forward.params, forward.buffers, spec, forward.observe, forward.stepwise
+        )
 
 
 def fan_in(shape: tuple[int, ...]) -> int:
     """Inputs per output of a Flax kernel: the product of all axes but the last."""
     return math.prod(shape[:-1])
-
-
-def _assemble(
-    forward: Forward,
-    input_shape: tuple[int, ...],
-    name: str,
-    prunable: Prunable | None,
-    preprocessing: Preprocessing | None,
-    vocabulary: int | None,
-) -> Model:
-    wanted = prunable or _is_prunable
-    names = tuple(leaf for leaf, array in forward.params.items() if wanted(leaf, array))
-    if not names:
-        raise ValueError(
-            f"{name} has no prunable weight among {sorted(forward.params)}. "
-            "Pass prunable=lambda name, leaf: ... to choose which leaves take part."
-        )
-    inputs = shape_of_inputs(2, tuple(input_shape), vocabulary)
-    logits = jax.eval_shape(forward.apply, forward.params, forward.buffers, inputs)
-    per_token = vocabulary is not None and logits.shape[:-1] == inputs.shape
-    if not per_token and (logits.ndim != 2 or logits.shape[0] != 2):
-        raise ValueError(
-            f"{name} must return logits of shape [N, C]; for inputs {inputs.shape} it returned "
-            f"{logits.shape}. Wrap it so that it returns one row of logits per input, or per "
-            "token of inputs with a vocabulary=..."
-        )
-    order = params_in_forward_order(forward.apply, forward.params, forward.buffers, inputs)
-    spec = ModelSpec(
-        name=name,
-        prunable=tuple(leaf for leaf in order if leaf in names),
-        input_shape=tuple(input_shape),
-        num_outputs=logits.shape[-1],
-        vocabulary=vocabulary,
-        label_shape=tuple(logits.shape[1:-1]),
-        norms=forward.norms,
-        preprocessing=preprocessing or Preprocessing(),
-    )
-    return Model(
-        forward.apply, forward.params, forward.buffers, spec, forward.observe, forward.stepwise
-    )
 
 
 def _is_prunable(name: str, leaf: Array) -> bool:

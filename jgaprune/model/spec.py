@@ -78,6 +78,8 @@ class ModelSpec:
         shape then is `[N, L, C]`.
       norms: names of the batch-norm layers, in forward order.
       preprocessing: how stored images become inputs.
+      channel_axis: which axis of one input holds the channels: the last, or 0 for networks in
+        PyTorch's layout.
       source: the file it came from, or None.
       tensors: `(leaf name, SourceTensor)` for every leaf that came from a file.
       config: the architecture's arguments, as sorted `(name, value)` pairs.
@@ -91,6 +93,7 @@ class ModelSpec:
     label_shape: tuple[int, ...] = ()
     norms: tuple[str, ...] = ()
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    channel_axis: int = -1
     source: Source | None = None
     tensors: tuple[tuple[str, SourceTensor], ...] = ()
     config: tuple[tuple[str, object], ...] = ()
