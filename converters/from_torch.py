@@ -53,13 +53,13 @@ def from_torch(
       prunable: which leaves take part, by leaf name and leaf; by default the weights of dense
         layers, convolutions and matrix products that have more than one input per output. Tables
         that are looked up do not, nor does a head that is tied to one.
-      preprocessing: how stored images become inputs; its statistics are per channel.
+      preprocessing: how stored images `[N, H, W, C]` become inputs; statistics are per channel.
       vocabulary: how many tokens there are; by default as many as the table has rows in which the
         inputs are looked up.
 
     Returns:
-      The model. Where the module's program holds for one number of inputs only, inputs go through
-      it one by one, a warning says so, and batch-norm layers can't be seen.
+      The model. Where the module's program holds for one number of inputs only, they go through it
+      one by one, and a warning says so. Batch-norm layers are seen unless one is called twice.
 
     Raises:
       ConversionError: torch or its exporter is missing; the module can't be exported, has
@@ -118,18 +118,18 @@ def _forward(state: State, lowered: Lowered, label: str) -> Forward:
         for leaf, tensor in state.tensors.items()
     }
     constants = {name: jnp.array(as_array(tensor)) for name, tensor in lowered.constants.items()}
-    norms, visible = program.norms, len(set(program.norms)) == len(program.norms)
     if program.one_by_one:
-        visible = False
         warnings.warn(
-            f"the program of {label} depends on the number of inputs, so they go through it one "
-            "by one (side by side on the device)"
-            + (", and its batch-norm layers can't be seen." if norms else "."),
+            f"{label} asks Python for the number of inputs, so they go through its program one by "
+            "one, side by side on the device. Where the module says len(x) or int(x.shape[0]), "
+            "x.shape[0] alone would do.",
             stacklevel=3,
         )
+    norms = program.norms
+    visible = bool(norms) and len(set(norms)) == len(norms)
     return Forward(
         Partial(apply, program, constants),
-        Partial(observe, program, constants) if visible and norms else None,
+        Partial(observe, program, constants) if visible else None,
         {leaf: array for leaf, array in arrays.items() if leaf in state.parameters},
         {leaf: array for leaf, array in arrays.items() if leaf not in state.parameters},
         norms if visible else (),

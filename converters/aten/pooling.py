@@ -49,7 +49,7 @@ def _reduced(x: Array, windows: list[_Windows], initial: Any, function: Any) -> 
     before = (1,) * (x.ndim - len(windows))
     return jax.lax.reduce_window(
         x,
-        jnp.asarray(initial, x.dtype),
+        np.asarray(initial, x.dtype),  # an array of JAX would hide from it that it is a maximum
         function,
         window_dimensions=(*before, *(w.size for w in windows)),
         window_strides=(*before, *(w.stride for w in windows)),
@@ -68,7 +68,8 @@ def _max_pool(
     ceil_mode: bool = False,
 ) -> Array:
     windows = _windows(x, kernel, stride, padding, dilation, ceil_mode, axes)
-    return _reduced(x, windows, -jnp.inf, jax.lax.max)
+    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
+    return _reduced(x, windows, lowest, jax.lax.max)
 
 
 def _average_pool(

@@ -64,7 +64,7 @@ def computing(module: Any) -> Any:
     dtypes = {str(one.dtype) for one in floats}
     if dtypes <= {"torch.float32"}:
         return module
-    if dtypes == {"torch.float64"} and jax.config.read("jax_enable_x64"):
+    if dtypes == {"torch.float64"} and jax.dtypes.canonicalize_dtype("float64") == np.float64:
         return module
     return copy.deepcopy(module).float()
 
@@ -88,7 +88,7 @@ def capture(torch: Any, module: Any, example: Any, keyword: str | None) -> Captu
             exported = _exported(torch, call, several, torch.export.Dim.AUTO)
         except Exception:  # whatever depends on the number of inputs may not on a single one
             exported = None
-        if exported is not None and not isinstance(_batch_size(exported), int):
+        if exported is not None and _takes_any_number(exported):
             return Captured(exported, False)
         try:
             return Captured(_exported(torch, call, example[:1], torch.export.Dim.STATIC), True)
@@ -111,10 +111,12 @@ def _exported(torch: Any, call: Any, example: Any, batch: Any) -> Any:
     return exported.run_decompositions(table)
 
 
-def _batch_size(exported: Any) -> Any:
+def _takes_any_number(exported: Any) -> bool:
+    """Whether the number of inputs is still a symbol, not a number that Python has asked for."""
     name = exported.graph_signature.user_inputs[0]
     node = next(node for node in exported.graph.nodes if node.name == name)
-    return node.meta["val"].shape[0]
+    size = node.meta["val"].shape[0]
+    return not isinstance(size, int) and size.node.maybe_as_int() is None
 
 
 @contextmanager

@@ -169,16 +169,21 @@ class _Lowering:
 
     def origin(self, node: Any) -> str | None:
         """The parameter that a value is a view of."""
-        while node.op == "call_function" and operator_name(node).split(".")[0] in _VIEWS:
-            node = node.args[0]
-        leaf = self.leaves.get(node.name)
+        leaf = self.leaves.get(_viewed(node).name)
         return leaf.name if leaf is not None and leaf.holder == "params" else None
 
     def vocabulary(self, inputs: Any) -> int | None:
-        for user in inputs.users:
-            if operator_name(user) == "embedding.default" and user.args[1] is inputs:
-                return int(user.args[0].meta["val"].shape[0])
+        for node in self.needed:
+            if operator_name(node) == "embedding.default" and _viewed(node.args[1]) is inputs:
+                return int(node.args[0].meta["val"].shape[0])
         return None
+
+
+def _viewed(node: Any) -> Any:
+    """What a value is a view of."""
+    while operator_name(node).split(".")[0] in _VIEWS:
+        node = node.args[0]
+    return node
 
 
 def _layout(nodes: list[Any], needed: list[Any]) -> tuple[int, ...] | None:

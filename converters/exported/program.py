@@ -4,12 +4,13 @@ A program holds no arrays. It hashes by value, so that searches over equal netwo
 compiled program, and its weights are arguments of it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jgaprune.converters.aten import OPERATORS
 from jgaprune.converters.exported.sizes import SIZE_OPERATORS
@@ -18,6 +19,8 @@ from jgaprune.types import Array, Buffers, Norm, NormRecord, NormRule, Params
 
 _CHANNELS = 1
 """Axis of the channels in what torch's batch-norm layers see."""
+_INPUTS = "jgaprune_inputs"
+"""The axis of inputs that go through the program one by one, side by side."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,7 @@ def apply(
     program: Program, constants: Constants, params: Params, buffers: Buffers, inputs: Array
 ) -> Array:
     """The logits `[N, ...]` of inputs `[N, ...]`."""
-
-    def run(inputs: Array) -> Array:
-        return _run(program, constants, params, buffers, inputs, None)[0]
-
-    return jax.vmap(lambda one: run(one[None])[0])(inputs) if program.one_by_one else run(inputs)
+    return _run(program, constants, params, buffers, inputs, None)[0]
 
 
 def observe(
@@ -127,36 +126,50 @@ def _run(
     inputs: Array,
     rule: NormRule | None,
 ) -> tuple[Array, dict[str, NormRecord]]:
-    held: Mapping[str, Mapping[str, Array]] = {
-        "params": params,
-        "buffers": buffers,
-        "constants": constants,
-    }
-    values: dict[str, Any] = {leaf.value: held[leaf.holder][leaf.name] for leaf in program.leaves}
-    values[program.inputs] = inputs.astype(_dtype(program.dtype))
+    held = {"params": params, "buffers": buffers, "constants": constants}
+    leaves = {leaf.value: held[leaf.holder][leaf.name] for leaf in program.leaves}
+    inputs = inputs.astype(_dtype(program.dtype))
+    if not program.one_by_one:
+        return _evaluate(program, leaves, inputs, rule)
+
+    def run(one: Array) -> tuple[Array, dict[str, NormRecord]]:
+        logits, records = _evaluate(program, leaves, one[None], rule)
+        return logits[0], records
+
+    return jax.vmap(run, axis_name=_INPUTS, out_axes=(0, None))(inputs)
+
+
+def _evaluate(
+    program: Program, leaves: dict[str, Array], inputs: Array, rule: NormRule | None
+) -> tuple[Array, dict[str, NormRecord]]:
+    values: dict[str, Any] = {**leaves, program.inputs: inputs}
     records: dict[str, NormRecord] = {}
     for step in program.steps:
         arguments = [_resolved(argument, values) for argument in step.arguments]
-        if step.norm and rule:
-            records[step.norm], arguments[3:5] = _ruled(rule, step.norm, arguments)
         options = {name: _resolved(option, values) for name, option in step.options}
-        values[step.value] = _as_declared(
-            _function(step.operator)(*arguments, **options), step.dtypes
-        )
+        if step.norm and rule:
+            batch = _statistics(arguments[0], program.one_by_one)
+            used = rule(step.norm, batch, Norm(arguments[3], arguments[4]))
+            records[step.norm] = NormRecord(batch, used)
+            arguments[3:5] = used
+        result = _function(step.operator)(*arguments, **options)
+        values[step.value] = _as_declared(result, step.dtypes)
         for name in step.frees:
             del values[name]
     return values[program.output], records
 
 
+def _statistics(x: Array, one_by_one: bool) -> Norm:
+    """Mean and variance of `x [N, C, ...]`, over all inputs even where they come one by one."""
+    batch = batch_statistics(x, _CHANNELS)
+    if not one_by_one:
+        return batch
+    mean = jax.lax.pmean(batch.mean, _INPUTS)
+    return Norm(mean, jax.lax.pmean(batch.var + jnp.square(batch.mean - mean), _INPUTS))
+
+
 def _function(operator: str) -> Callable[..., Any]:
     return OPERATORS.get(operator) or SIZE_OPERATORS[operator]
-
-
-def _ruled(rule: NormRule, name: str, arguments: list[Any]) -> tuple[NormRecord, Norm]:
-    """What a batch-norm layer saw, and the statistics that the rule chooses for it."""
-    batch = batch_statistics(arguments[0], _CHANNELS)
-    used = rule(name, batch, Norm(arguments[3], arguments[4]))
-    return NormRecord(batch, used), used
 
 
 def _resolved(argument: Any, values: dict[str, Any]) -> Any:

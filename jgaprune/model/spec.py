@@ -98,6 +98,17 @@ class ModelSpec:
     tensors: tuple[tuple[str, SourceTensor], ...] = ()
     config: tuple[tuple[str, object], ...] = ()
 
+    @property
+    def spatial_axes(self) -> tuple[int, ...]:
+        """The axes of inputs `[N, ...]` along which there are neighbours: all but the channels.
+
+        >>> ModelSpec("net", (), (3, 8, 8), 10, channel_axis=0).spatial_axes
+        (2, 3)
+        """
+        num_axes = len(self.input_shape)
+        channels = self.channel_axis % num_axes
+        return tuple(axis + 1 for axis in range(num_axes) if axis != channels)
+
     def shape_of_inputs(self, num_inputs: int) -> jax.ShapeDtypeStruct:
         """Shape and type of so many inputs."""
         return shape_of_inputs(num_inputs, self.input_shape, self.vocabulary)
