@@ -151,10 +151,10 @@ class _Lowering:
         """Name of the layer that a batch normalisation is, from that of its statistics."""
         if operator_name(node) != BATCH_NORM:
             return ""
-        stored = [self.leaves.get(getattr(one, "name", "")) for one in arguments[3:5]]
-        names = ["" if leaf is None else leaf.name.rpartition(".") for leaf in stored]
-        layer = names[0][0] if names[0] else ""
-        return layer if names == [(layer, ".", "mean"), (layer, ".", "var")] else ""
+        stored = (self.leaves.get(getattr(one, "name", "")) for one in arguments[3:5])
+        names = ["" if leaf is None else leaf.name for leaf in stored]
+        layer = names[0].removesuffix(".mean")
+        return layer if names == [f"{layer}.mean", f"{layer}.var"] else ""
 
     def weights(self) -> frozenset[str]:
         """Leaves that products take as weights, but for tables that are looked up."""
