@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from golden import relative_error
 
+import jgaprune
 from jgaprune import repair
 from jgaprune.converters import (
     ConversionError,
@@ -438,3 +439,24 @@ def test_without_torch_a_pair_that_works_is_named(missing, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ConversionError, match=r"jgaprune\[torch\].*torch 2.13.0 with jax 0.10.2"):
         from_torch(ByHand(), torch.zeros(2, 6))
+
+
+@pytest.mark.slow
+def test_the_default_call_prunes_a_converted_network():
+    model = converted("mixed")
+    report = jgaprune.prune(
+        model,
+        sparsity=0.5,
+        inputs=images("mixed", 32).numpy(),
+        supplement=False,
+        evaluations=16,
+        train_steps=4,
+    )
+    assert (report.settings["space"], report.settings["repair"]) == ("bases", "distil")
+    tensors = to_source(model, report.params, report.buffers)
+    pruned = Mixed().eval()
+    pruned.load_state_dict({n: torch.from_numpy(a) for n, a in tensors.items()}, strict=True)
+    logits = model.apply(report.params, report.buffers, images("mixed", 3).numpy())
+    assert relative_error(np.asarray(logits), theirs(pruned, images("mixed", 3))) <= 1e-5
+    zeros = sum(int((tensors[f"{name}"] == 0).sum()) for name in model.spec.prunable)
+    assert zeros >= model.layout.num_weights // 2

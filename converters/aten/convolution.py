@@ -33,17 +33,19 @@ def _convolution(
         sides = [(r - p, r - p + e) for r, p, e in zip(reach, around, extra, strict=True)]
         strides, input_dilations = input_dilations, strides
     axes = "DHW"[-num_axes:]
+    # XLA on CPU runs convolutions with channels first at a fraction of the speed inside of loops,
+    # in which populations are evaluated. Between layers it cancels the transpositions.
     y = jax.lax.conv_general_dilated(
-        x,
+        jnp.moveaxis(x, 1, -1),
         kernel,
         strides,
         sides,
         lhs_dilation=input_dilations,
         rhs_dilation=dilations,
-        dimension_numbers=(f"NC{axes}", f"{axes}IO", f"NC{axes}"),
+        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         feature_group_count=groups,
     )
-    return y if bias is None else y + bias.reshape(-1, *(1,) * num_axes)
+    return jnp.moveaxis(y if bias is None else y + bias, -1, 1)
 
 
 def _turned(kernel: Array, groups: int) -> Array:

@@ -23,7 +23,7 @@ TORCHVISION = (
 _IMAGES = (3, 96, 64)
 _VIT_IMAGES = (3, 224, 224)
 _LENGTH = 24
-_HUGGING_FACE = {
+HUGGING_FACE = {
     "bert": ("BertForSequenceClassification", "BertConfig", {"num_labels": 7}),
     "gpt2": ("GPT2LMHeadModel", "GPT2Config", {}),
     "vit": ("ViTForImageClassification", "ViTConfig", {"num_labels": 10}),
@@ -48,7 +48,7 @@ def available() -> tuple[dict[str, Entry], dict[str, str]]:
     """Networks whose packages are there, and of the others the reason."""
     found: dict[str, Entry] = {}
     missing: dict[str, str] = {}
-    for names, entries in ((TORCHVISION, _torchvision), (_HUGGING_FACE, _hugging_face)):
+    for names, entries in ((TORCHVISION, _torchvision), (HUGGING_FACE, _hugging_face)):
         try:
             found.update(entries())
         except (ImportError, RuntimeError) as error:
@@ -69,7 +69,7 @@ def shaken(module: nn.Module, seed: int = 0) -> nn.Module:
             elif name.endswith("running_var"):
                 buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
         for parameter in module.parameters():
-            spread = 0.1 if parameter.ndim < 2 else 0.5 / (parameter[0].numel() ** 0.5)
+            spread = 0.1 if parameter.ndim < 2 else 0.2 / parameter[0].numel() ** 0.5
             parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
     return module.eval()
 
@@ -84,7 +84,7 @@ def _hugging_face() -> dict[str, Entry]:
         _import_torchvision()
     transformers = importlib.import_module("transformers")
     entries = {}
-    for name, (model, config, options) in _HUGGING_FACE.items():
+    for name, (model, config, options) in HUGGING_FACE.items():
         settings = getattr(transformers, config)(**options)
         inputs = _images(_VIT_IMAGES) if name == "vit" else _tokens(settings.vocab_size)
         entries[name] = _fresh(getattr(transformers, model), inputs, settings)
