@@ -91,7 +91,6 @@ _UNARY: dict[str, Callable[..., Any]] = {
     "trunc": jnp.trunc,
     "alias": _unchanged,
     "clone": _unchanged,
-    "contiguous": _unchanged,
     "detach": _unchanged,
     "lift_fresh_copy": _unchanged,
     "_to_copy": _cast,

@@ -124,15 +124,22 @@ def _with_indices(axes: int, *arguments: Any, **options: Any) -> tuple[Array]:
     return (_max_pool(axes, *arguments, **options),)
 
 
+_FAMILIES: dict[str, Callable[..., Any]] = {
+    "adaptive_avg_pool{}d": partial(_adaptive, jnp.mean),
+    "adaptive_max_pool{}d": _adaptive_max,
+    "avg_pool{}d": _average_pool,
+    "max_pool{}d": _max_pool,
+    "max_pool{}d_with_indices": _with_indices,
+}
+"""By name with a place for the number of spatial axes, which the function takes first."""
+
+
 OPERATORS: dict[str, Callable[..., Any]] = {
-    f"{name}{axes}d{rest}.default": partial(function, axes)
-    for axes in (1, 2, 3)
-    for name, rest, function in (
-        ("max_pool", "", _max_pool),
-        ("max_pool", "_with_indices", _with_indices),
-        ("avg_pool", "", _average_pool),
-        ("adaptive_avg_pool", "", partial(_adaptive, jnp.mean)),
-        ("_adaptive_avg_pool", "", partial(_adaptive, jnp.mean)),
-        ("adaptive_max_pool", "", _adaptive_max),
-    )
+    **{
+        f"{name.format(axes)}.default": partial(function, axes)
+        for name, function in _FAMILIES.items()
+        for axes in (1, 2, 3)
+    },
+    "_adaptive_avg_pool2d.default": partial(_adaptive, jnp.mean, 2),
+    "_adaptive_avg_pool3d.default": partial(_adaptive, jnp.mean, 3),
 }

@@ -125,7 +125,7 @@ class _Lowering:
             return
         operator = operator_name(node)
         arguments, options = arguments_of(node)
-        source = arguments[0] if arguments else None
+        source: Any = arguments[0] if arguments else None
         if operator == "permute.default" and self.is_held_so(source, arguments[1]):
             yield Step(node.name, "alias.default", (Ref(source.name),))
             return
