@@ -19,7 +19,7 @@ import numpy as np
 
 from jgaprune.converters.errors import ConversionError
 from jgaprune.converters.formats import FormatError, SourceFile, read
-from jgaprune.converters.leaves import Shape, describe_leaf, from_leaf, to_leaf
+from jgaprune.converters.leaves import Shape, describe_leaf, from_leaf, is_float, to_leaf
 from jgaprune.model import Model, Source, SourceTensor
 from jgaprune.types import Buffers, Masks, Params
 
@@ -32,7 +32,9 @@ def to_source(model: Model, params: Params, buffers: Buffers) -> dict[str, np.nd
     Values that float32 did not change come back bit for bit, whatever the source's dtype.
 
     Args:
-      model: as loaded; without a source, leaves keep their names and layouts.
+      model: as loaded. Of one that no file was read for, every leaf comes back as the tensor that
+        it was made from (`from_torch`) or would be in a PyTorch file; if that is not known, with
+        its own name and layout.
       params: for example pruned and repaired ones, by leaf name.
       buffers: the same for running statistics.
 
@@ -47,7 +49,7 @@ def to_source(model: Model, params: Params, buffers: Buffers) -> dict[str, np.nd
     own = {**model.params, **model.buffers}
     _check("array", leaves, {name: leaf.shape for name, leaf in own.items()})
     if model.spec.source is None:
-        return leaves
+        return _described(leaves, model.spec.tensors)
     tensors = dict(_read_again(model.spec.source).tensors)
     for leaf, tensor in model.spec.tensors:
         changed = from_leaf(leaves[leaf], tensor)
@@ -60,7 +62,7 @@ def to_source(model: Model, params: Params, buffers: Buffers) -> dict[str, np.nd
 def masks_to_source(model: Model, masks: Masks) -> dict[str, np.ndarray]:
     """Masks by the source's names, in its layouts; True where the weight stays.
 
-    Tied tensors share a mask. Without a source, leaves keep their names and layouts.
+    Tied tensors share a mask. Where no source is known, leaves keep their names and layouts.
 
     Raises:
       ConversionError: a mask belongs to no leaf or has another shape.
@@ -68,7 +70,7 @@ def masks_to_source(model: Model, masks: Masks) -> dict[str, np.ndarray]:
     arrays = {leaf: np.asarray(mask, dtype=bool) for leaf, mask in masks.items()}
     shapes = {leaf: weights.shape for leaf, weights in model.params.items()}
     _check("mask", arrays, {leaf: shapes.get(leaf) for leaf in arrays})
-    if model.spec.source is None:
+    if not model.spec.tensors:
         return arrays
     pairs = [(leaf, tensor) for leaf, tensor in model.spec.tensors if leaf in arrays]
     return {tensor.name: from_leaf(arrays[leaf], tensor) for leaf, tensor in pairs}
@@ -134,10 +136,24 @@ def _unpack(name: str, packed: dict[str, np.ndarray]) -> np.ndarray:
 def _prunable_tensors(model: Model) -> dict[str, list[SourceTensor]]:
     """Of each prunable leaf the tensors that it came from: several if they are tied."""
     prunable = model.spec.prunable
-    if model.spec.source is None:
+    if not model.spec.tensors:
         shapes = {leaf: model.params[leaf].shape for leaf in prunable}
         return {leaf: [describe_leaf(leaf, shapes[leaf], "float32")] for leaf in prunable}
     return {leaf: [t for name, t in model.spec.tensors if name == leaf] for leaf in prunable}
+
+
+def _described(
+    leaves: dict[str, np.ndarray], tensors: tuple[tuple[str, SourceTensor], ...]
+) -> dict[str, np.ndarray]:
+    """Leaves as the tensors that they came from, tied ones under each of their names."""
+    if not tensors:
+        return leaves
+    return {
+        tensor.name: _converted(
+            from_leaf(leaves[leaf], tensor), np.dtype(tensor.dtype), tensor.name
+        )
+        for leaf, tensor in tensors
+    }
 
 
 def _all_equal(arrays: list[np.ndarray]) -> bool:
@@ -183,13 +199,22 @@ def _read_again(source: Source) -> SourceFile:
 
 def _in_place(source: np.ndarray, changed: np.ndarray, name: str) -> np.ndarray:
     """`changed` in the source's dtype; where it equals the source in float32, the source."""
+    converted = _converted(changed, source.dtype, name)
     with np.errstate(over="ignore"):
-        converted = changed.astype(source.dtype)
         unchanged = source.astype(np.float32) == changed
+    return np.where(unchanged, source, converted)
+
+
+def _converted(changed: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+    """The array in the source's dtype, if that has values as large."""
+    if not is_float(changed.dtype):
+        return changed.astype(dtype)
+    with np.errstate(over="ignore"):
+        converted = changed.astype(dtype)
     if not np.array_equal(np.isfinite(converted), np.isfinite(changed)):
         largest = np.max(np.abs(changed))
         raise ConversionError(
-            f"{name}: the value {largest:g} is too large for the source's {source.dtype}. "
+            f"{name}: the value {largest:g} is too large for the source's {dtype}. "
             "Write the leaves themselves, in float32."
         )
-    return np.where(unchanged, source, converted)
+    return converted

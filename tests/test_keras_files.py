@@ -352,7 +352,7 @@ def test_misfits_are_listed_together(tmp_path):
     ("config", "words"),
     [
         ({"class_name": "Mine", "config": {}}, "describes a 'Mine'"),
-        ([1], "describes a None"),
+        ({"config": {}}, "describes a None"),
         ({"class_name": "Sequential", "config": {"layers": [3]}}, "can't be understood"),
         (sequential(layer("Dense", "d"), shape=(5,)), "computes on inputs of shape"),
     ],

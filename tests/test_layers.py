@@ -36,7 +36,13 @@ ONLY_IN = {
 LAZY = ROOT / "jgaprune" / "report" / "weights.py"
 NEVER = {"keras", "tensorflow", "sklearn"}
 # Imported when competitors are timed, and no sooner.
-TORCH = {"torch_rivals.py", "torch_networks.py", "torch_transformers.py", "torch_decoders.py"}
+TORCH = {
+    "torch_decoders.py",
+    "torch_networks.py",
+    "torch_rivals.py",
+    "torch_transformers.py",
+    "torch_zoo.py",
+}
 
 
 def modules(folder: str) -> list[Path]:

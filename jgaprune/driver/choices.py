@@ -196,7 +196,8 @@ def initial_population(
 
 def _schedule(model: Model) -> evolvers.Schedule:
     """The paper's schedule: CIFAR-10's for colour images, MNIST's for everything else."""
-    return evolvers.schedule_named("cifar10" if model.spec.input_shape[-1] == 3 else "mnist")
+    channels = model.spec.input_shape[model.spec.channel_axis]
+    return evolvers.schedule_named("cifar10" if channels == 3 else "mnist")
 
 
 def unknown_name(what: str, name: object, known: Collection[str]) -> str | None:

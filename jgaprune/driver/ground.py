@@ -10,7 +10,7 @@ from jgaprune.driver.inputs import Inputs, hold_out, make_inputs
 from jgaprune.driver.measure import EvaluationData, Judge
 from jgaprune.driver.plan import Choices
 from jgaprune.driver.wiring import Keys, choose_repair, inputs_to_score, make_judge, make_repair
-from jgaprune.inputs import vary
+from jgaprune.inputs import variation_of
 from jgaprune.model import Model
 from jgaprune.types import Array, Repair
 
@@ -78,6 +78,7 @@ def make_ground(
     repair = choose_repair(repair, choices, chosen.origin)
     if repair in REFITTING and labels is None:
         chosen = hold_out(chosen, keys.choice)
+    vary = variation_of(model.spec)
     varied = None if labels is not None else vary(jax.random.fold_in(keys.inputs, 1), chosen.all)
     fitted = make_repair(model, chosen, repair, varied)
     shown = inputs_to_score(chosen, repair, fitted)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.plan import Choices, Swaps
-from jgaprune.inputs import vary
+from jgaprune.inputs import variation_of
 from jgaprune.masks import apply_masks
 from jgaprune.model import Model
 from jgaprune.repair import batch_norm_delta
@@ -101,7 +101,9 @@ def _with_swaps(
     known = refits is not None and masks is not None
     params = _refitted(model, refits, masks) if known else model.params
     loss, layout = imitation(model), model.layout
-    return gradient_swaps(space, loss, params, saliency, layout, inputs.all, vary=vary)
+    return gradient_swaps(
+        space, loss, params, saliency, layout, inputs.all, vary=variation_of(model.spec)
+    )
 
 
 def train_masks(
@@ -141,7 +143,7 @@ def train_masks(
         inputs,
         key,
         settings=settings,
-        vary=vary,
+        vary=variation_of(model.spec),
     )
     return trained.scores
 
@@ -173,7 +175,7 @@ def distilled(
         inputs.all,
         key,
         settings=Training(steps),
-        vary=vary,
+        vary=variation_of(model.spec),
         on_step=on_step,
     )
     return _corrected(batch_norm_delta(model, inputs.for_repair), params, model.buffers)

@@ -18,7 +18,7 @@ from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.kept_inputs import synthesized
 from jgaprune.driver.measure import Judge, decoded, fitness_of
 from jgaprune.driver.wiring import make_repair
-from jgaprune.inputs import gaussian_noise, vary
+from jgaprune.inputs import gaussian_noise, variation_of
 from jgaprune.model import Model
 from jgaprune.report import LABELLED_OBJECTIVES, Baseline, Fitness, HeldOut, RankCorrelation, Trust
 from jgaprune.types import Array, Genome, Key, Masks, MaskSpace, Objective, Repair
@@ -121,7 +121,7 @@ def _other_inputs(model: Model, inputs: Inputs, key: Key, fresh: bool) -> tuple[
         return gaussian_noise(model.spec, key, len(inputs.all)), "noise"
     if fresh and model.observe and model.spec.norms:
         return synthesized(model, key, _NUM_SYNTHESISED), "synthesised"
-    return vary(key, inputs.all), "varied"
+    return variation_of(model.spec)(key, inputs.all), "varied"
 
 
 def _held_out(

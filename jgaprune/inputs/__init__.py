@@ -5,7 +5,7 @@ from jgaprune.inputs.inversion import Inversion, can_invert, invert
 from jgaprune.inputs.noise import gaussian_noise
 from jgaprune.inputs.synthesis import Synthesis, synthesize
 from jgaprune.inputs.text import sample_tokens, writes_text
-from jgaprune.inputs.variation import vary
+from jgaprune.inputs.variation import variation_of, vary
 
 __all__ = [
     "Inversion",
@@ -16,6 +16,7 @@ __all__ = [
     "prepare",
     "sample_tokens",
     "synthesize",
+    "variation_of",
     "vary",
     "writes_text",
 ]

@@ -2,7 +2,8 @@
 
 uint8 arrays are images, `[N, H, W, channels]` or, if grey, `[N, H, W]`; they go through the
 model's preprocessing. Float arrays are model inputs already and are only checked. Images with
-the channels first are refused with the fix rather than guessed. Reading files is in `files`.
+the channels first are refused with the fix rather than guessed; that a model takes its inputs so
+(`ModelSpec.channel_axis`) changes nothing about images. Reading files is in `files`.
 """
 
 import math
@@ -57,7 +58,7 @@ def with_normalisation(
         mean=old.mean if mean is None else tuple(float(value) for value in mean),
         std=old.std if std is None else tuple(float(value) for value in std),
     )
-    channels = spec.input_shape[2] if len(spec.input_shape) == 3 else None
+    channels = spec.input_shape[spec.channel_axis] if len(spec.input_shape) == 3 else None
     faults = [
         f"{name} needs 1 number{f' or {channels}, one per channel' if channels else ''}, "
         f"got {list(values)}."
@@ -85,8 +86,9 @@ def input_faults(images: np.ndarray, spec: ModelSpec) -> list[str]:
         ]
     faults = []
     resize = spec.preprocessing.resize if is_image else None
-    if _arranged(images.shape, spec.input_shape, resize) is None:
-        faults.append(_explain_shape(images.shape, spec.input_shape, resize))
+    expected = _image_shape(spec) if is_image else spec.input_shape
+    if _arranged(images.shape, expected, resize) is None:
+        faults.append(_explain_shape(images.shape, expected, resize))
     if images.ndim and len(images) == 0:
         faults.append("there are no images; at least one is needed.")
     if not is_image and (bad := _count_not_finite(images)):
@@ -101,11 +103,14 @@ def to_inputs(images: np.ndarray, spec: ModelSpec) -> np.ndarray:
     plan = spec.preprocessing
     if images.dtype != np.uint8:
         return images.astype(np.float32).reshape(len(images), *spec.input_shape)
-    shape = _arranged(images.shape, spec.input_shape, plan.resize)
+    shape = _arranged(images.shape, _image_shape(spec), plan.resize)
     pixels = images.reshape(shape).astype(np.float32) / np.float32(plan.scale)
     if plan.resize and pixels.shape[1:3] != plan.resize:
         pixels = _resized(pixels, plan.resize)
-    return _normalised(pixels, plan).reshape(len(images), *spec.input_shape)
+    pixels = _normalised(pixels, plan)
+    if _has_channels_first(spec):
+        pixels = np.moveaxis(pixels, -1, 1)
+    return pixels.reshape(len(images), *spec.input_shape)
 
 
 def to_images(inputs: np.ndarray, spec: ModelSpec) -> np.ndarray | None:
@@ -117,6 +122,8 @@ def to_images(inputs: np.ndarray, spec: ModelSpec) -> np.ndarray | None:
     Returns:
       None where inputs are neither.
     """
+    if _has_channels_first(spec):
+        inputs = np.moveaxis(inputs, 1, -1)
     shape = inputs.shape[1:]
     side = math.isqrt(math.prod(shape))
     if len(shape) == 1 and side > 1 and side * side == shape[0]:
@@ -133,6 +140,16 @@ def to_images(inputs: np.ndarray, spec: ModelSpec) -> np.ndarray | None:
     return np.broadcast_to(np.rint(255 * pixels).clip(0, 255), (*pixels.shape[:3], 3)).astype(
         np.uint8
     )
+
+
+def _has_channels_first(spec: ModelSpec) -> bool:
+    return spec.channel_axis == 0 and len(spec.input_shape) == 3
+
+
+def _image_shape(spec: ModelSpec) -> tuple[int, ...]:
+    """Shape of one image as it is stored, channels last."""
+    channels, *rest = spec.input_shape
+    return (*rest, channels) if _has_channels_first(spec) else spec.input_shape
 
 
 def _count_not_finite(values: np.ndarray) -> int:

@@ -88,8 +88,8 @@ def invert(model: Model, key: Key, num_inputs: int, settings: Inversion = Invers
         )
     start_key, target_key, roll_key = jax.random.split(key, 3)
     low, high = _bounds(model)
-    shape = (num_inputs, *model.spec.input_shape)
-    inputs = jnp.clip(_START * (high - low) / 4 * smooth_noise(start_key, shape), low, high)
+    noise = smooth_noise(start_key, num_inputs, model.spec)
+    inputs = jnp.clip(_START * (high - low) / 4 * noise, low, high)
     targets = _mixtures(target_key, model, num_inputs, settings)
     state = _optimizer(settings).init(inputs)
     # One program per step, not one scan: see `synthesis`.
@@ -105,7 +105,7 @@ def can_invert(model: Model) -> bool:
     """
     if model.spec.num_outputs < 2:
         return False
-    inputs = smooth_noise(jax.random.key(0), (2, *model.spec.input_shape))
+    inputs = smooth_noise(jax.random.key(0), 2, model.spec)
     try:
         gradient = jax.jit(jax.grad(_sureness))(inputs, model)
     except (TypeError, ValueError):
@@ -135,11 +135,11 @@ def _improve(
 
 def _loss(inputs: Array, model: Model, targets: Array, settings: Inversion, key: Key) -> Array:
     low, high = _bounds(model)
-    seen = _see(model, roll(key, inputs, settings.max_roll))
+    seen = _see(model, roll(key, inputs, settings.max_roll, model.spec))
     scaled = inputs / ((high - low) / 4)
     return (
         optax.softmax_cross_entropy(seen.logits / settings.temperature, targets).mean()
-        + settings.smoothness_weight * roughness(scaled)
+        + settings.smoothness_weight * roughness(scaled, model.spec)
         + settings.zero_weight * jnp.mean(jnp.abs(scaled))
         + settings.spread_weight * sum(map(_unmoved, seen.activations[1:]), jnp.float32(0))
     )
@@ -206,4 +206,4 @@ def _bounds(model: Model) -> tuple[Array, Array]:
     models without one nothing is known, and standardised features are assumed.
     """
     unknown = _STANDARDISED if model.spec.source is None else None
-    return pixel_range(model.spec.preprocessing, unknown)
+    return pixel_range(model.spec, unknown)

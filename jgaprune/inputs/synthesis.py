@@ -63,7 +63,7 @@ def synthesize(model: Model, key: Key, num_inputs: int, settings: Synthesis = Sy
             "or use invert or gaussian_noise."
         )
     start_key, label_key, roll_key = jax.random.split(key, 3)
-    inputs = smooth_noise(start_key, (num_inputs, *model.spec.input_shape))
+    inputs = smooth_noise(start_key, num_inputs, model.spec)
     labels = jax.random.randint(label_key, (num_inputs,), 0, model.spec.num_outputs)
     state = _optimizer(settings).init(inputs)
     # One program per step, not one scan: XLA's CPU convolution gradients run about eight times
@@ -84,18 +84,18 @@ def _improve(
     """One Adam step, back into the range of real pixels."""
     gradient = jax.grad(_loss)(inputs, model, labels, settings, key)
     updates, state = _optimizer(settings).update(gradient, state)
-    low, high = pixel_range(model.spec.preprocessing, unknown=jnp.inf)
+    low, high = pixel_range(model.spec, unknown=jnp.inf)
     return jnp.clip(inputs + updates, low, high), state
 
 
 def _loss(inputs: Array, model: Model, labels: Array, settings: Synthesis, key: Key) -> Array:
-    rolled = roll(key, inputs, settings.max_roll)
+    rolled = roll(key, inputs, settings.max_roll, model.spec)
     logits, records = model.observe(model.params, model.buffers, rolled, keep_stored)  # type: ignore[misc]
     surprise = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
     return (
         _mismatch(records)
         + settings.label_weight * surprise
-        + settings.smoothness_weight * roughness(inputs)
+        + settings.smoothness_weight * roughness(inputs, model.spec)
     )
 
 

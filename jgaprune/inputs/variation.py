@@ -6,15 +6,24 @@ is as good a target as what it says of themselves, so every step of a training c
 Mixing: Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
+from jgaprune.model import ModelSpec
 from jgaprune.types import Array, Key
 
 _CONCENTRATION = 0.5
 """Of the beta distribution of shares: most mixtures are near one of their two inputs."""
 _MAX_SHIFT = 1 / 8
 """Largest shift along a spatial axis, as a share of its length."""
+
+
+def variation_of(spec: ModelSpec) -> Callable[[Key, Array], Array]:
+    """`vary` for inputs laid out as those of the model; the same function for equal layouts."""
+    channels_first = spec.channel_axis == 0 and len(spec.input_shape) > 1
+    return _vary_channels_first if channels_first else vary
 
 
 def vary(key: Key, inputs: Array) -> Array:
@@ -38,6 +47,10 @@ def vary(key: Key, inputs: Array) -> Array:
     if inputs.ndim == 4:
         inputs = _mirrored(mirror_key, inputs)
     return _mixed(mix_key, _shifted(shift_key, inputs))
+
+
+def _vary_channels_first(key: Key, inputs: Array) -> Array:
+    return jnp.moveaxis(vary(key, jnp.moveaxis(inputs, 1, -1)), -1, 1)
 
 
 def _spliced(key: Key, tokens: Array) -> Array:

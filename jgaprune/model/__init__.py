@@ -1,7 +1,7 @@
 """A pre-trained network as pure functions over named arrays."""
 
 from jgaprune.model.forward import Forward
-from jgaprune.model.model import Model
+from jgaprune.model.model import Model, Tokens
 from jgaprune.model.padding import mean_factor, real_tokens, without_padding
 from jgaprune.model.spec import (
     PADDING,
@@ -21,6 +21,7 @@ __all__ = [
     "Preprocessing",
     "Source",
     "SourceTensor",
+    "Tokens",
     "label_faults",
     "mean_factor",
     "real_tokens",

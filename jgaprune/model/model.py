@@ -32,11 +32,20 @@ Prunable = Callable[[str, Array], bool]
 
 
 class Tokens(NamedTuple):
-    """What is known of tokens as inputs; nothing where `vocabulary` is None."""
+    """What is known of tokens as inputs; nothing where `vocabulary` is None.
 
-    vocabulary: int | None
-    padding: bool
-    start: int
+    Attributes:
+      vocabulary: how many there are.
+      padding: whether the network takes -1 for padding.
+      start: the one that a text begins with.
+    """
+
+    vocabulary: int | None = None
+    padding: bool = False
+    start: int = 1
+
+
+_NO_TOKENS = Tokens()
 
 
 class Model(NamedTuple):
@@ -107,7 +116,14 @@ class Model(NamedTuple):
         forward = forward_from_nnx(module, inputs, call)
         tokens = Tokens(vocabulary, padding, start_token)
         label = name or type(module).__name__
-        return _assemble(forward, input_shape, label, prunable, preprocessing, tokens)
+        return Model.from_forward(
+            forward,
+            input_shape,
+            name=label,
+            prunable=prunable,
+            preprocessing=preprocessing,
+            tokens=tokens,
+        )
 
     @staticmethod
     def from_linen(
@@ -138,7 +154,14 @@ class Model(NamedTuple):
         forward = forward_from_linen(module, dict(variables), inputs, call)
         tokens = Tokens(vocabulary, padding, start_token)
         label = name or type(module).__name__
-        return _assemble(forward, input_shape, label, prunable, preprocessing, tokens)
+        return Model.from_forward(
+            forward,
+            input_shape,
+            name=label,
+            prunable=prunable,
+            preprocessing=preprocessing,
+            tokens=tokens,
+        )
 
     @staticmethod
     def from_fn(
@@ -165,54 +188,67 @@ class Model(NamedTuple):
         forward = forward_from_fn(function, params)
         tokens = Tokens(vocabulary, padding, start_token)
         label = name or str(getattr(function, "__name__", "function"))
-        return _assemble(forward, input_shape, label, prunable, preprocessing, tokens)
+        return Model.from_forward(
+            forward,
+            input_shape,
+            name=label,
+            prunable=prunable,
+            preprocessing=preprocessing,
+            tokens=tokens,
+        )
+
+    @staticmethod
+    def from_forward(
+        forward: Forward,
+        input_shape: tuple[int, ...],
+        *,
+        name: str,
+        prunable: Prunable | None = None,
+        preprocessing: Preprocessing | None = None,
+        tokens: Tokens = _NO_TOKENS,
+    ) -> "Model":
+        """A model from a network that is taken apart already. The rest is as in `from_nnx`.
+
+        Raises:
+          ValueError: the output is not `[N, C]`, or nothing is prunable.
+        """
+        wanted = prunable or _is_prunable
+        names = tuple(leaf for leaf, array in forward.params.items() if wanted(leaf, array))
+        if not names:
+            raise ValueError(
+                f"{name} has no prunable weight among {sorted(forward.params)}. "
+                "Pass prunable=lambda name, leaf: ... to choose which leaves take part."
+            )
+        inputs = shape_of_inputs(2, tuple(input_shape), tokens.vocabulary)
+        logits = jax.eval_shape(forward.apply, forward.params, forward.buffers, inputs)
+        per_token = tokens.vocabulary is not None and logits.shape[:-1] == inputs.shape
+        if not per_token and (logits.ndim != 2 or logits.shape[0] != 2):
+            raise ValueError(
+                f"{name} must return logits of shape [N, C]; for inputs {inputs.shape} it returned "
+                f"{logits.shape}. Wrap it so that it returns one row of logits per input, or per "
+                "token of inputs with a vocabulary=..."
+            )
+        order = params_in_forward_order(forward.apply, forward.params, forward.buffers, inputs)
+        spec = ModelSpec(
+            name=name,
+            prunable=tuple(leaf for leaf in order if leaf in names),
+            input_shape=tuple(input_shape),
+            num_outputs=logits.shape[-1],
+            vocabulary=tokens.vocabulary,
+            padding=tokens.padding and tokens.vocabulary is not None,
+            start_token=tokens.start,
+            label_shape=tuple(logits.shape[1:-1]),
+            norms=forward.norms,
+            preprocessing=preprocessing or Preprocessing(),
+        )
+        return Model(
+            forward.apply, forward.params, forward.buffers, spec, forward.observe, forward.stepwise
+        )
 
 
 def fan_in(shape: tuple[int, ...]) -> int:
     """Inputs per output of a Flax kernel: the product of all axes but the last."""
     return math.prod(shape[:-1])
-
-
-def _assemble(
-    forward: Forward,
-    input_shape: tuple[int, ...],
-    name: str,
-    prunable: Prunable | None,
-    preprocessing: Preprocessing | None,
-    tokens: Tokens,
-) -> Model:
-    wanted = prunable or _is_prunable
-    names = tuple(leaf for leaf, array in forward.params.items() if wanted(leaf, array))
-    if not names:
-        raise ValueError(
-            f"{name} has no prunable weight among {sorted(forward.params)}. "
-            "Pass prunable=lambda name, leaf: ... to choose which leaves take part."
-        )
-    inputs = shape_of_inputs(2, tuple(input_shape), tokens.vocabulary)
-    logits = jax.eval_shape(forward.apply, forward.params, forward.buffers, inputs)
-    per_token = tokens.vocabulary is not None and logits.shape[:-1] == inputs.shape
-    if not per_token and (logits.ndim != 2 or logits.shape[0] != 2):
-        raise ValueError(
-            f"{name} must return logits of shape [N, C]; for inputs {inputs.shape} it returned "
-            f"{logits.shape}. Wrap it so that it returns one row of logits per input, or per "
-            "token of inputs with a vocabulary=..."
-        )
-    order = params_in_forward_order(forward.apply, forward.params, forward.buffers, inputs)
-    spec = ModelSpec(
-        name=name,
-        prunable=tuple(leaf for leaf in order if leaf in names),
-        input_shape=tuple(input_shape),
-        num_outputs=logits.shape[-1],
-        vocabulary=tokens.vocabulary,
-        padding=tokens.padding and tokens.vocabulary is not None,
-        start_token=tokens.start,
-        label_shape=tuple(logits.shape[1:-1]),
-        norms=forward.norms,
-        preprocessing=preprocessing or Preprocessing(),
-    )
-    return Model(
-        forward.apply, forward.params, forward.buffers, spec, forward.observe, forward.stepwise
-    )
 
 
 def _is_prunable(name: str, leaf: Array) -> bool:

@@ -86,6 +86,8 @@ class ModelSpec:
       output_names: what the outputs stand for, where the source tells; else empty.
       norms: names of the batch-norm layers, in forward order.
       preprocessing: how stored images become inputs.
+      channel_axis: which axis of one input holds the channels: the last, or 0 for networks in
+        PyTorch's layout.
       source: the file it came from, or None.
       tensors: `(leaf name, SourceTensor)` for every leaf that came from a file.
       config: the architecture's arguments, as sorted `(name, value)` pairs.
@@ -102,9 +104,21 @@ class ModelSpec:
     output_names: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    channel_axis: int = -1
     source: Source | None = None
     tensors: tuple[tuple[str, SourceTensor], ...] = ()
     config: tuple[tuple[str, object], ...] = ()
+
+    @property
+    def spatial_axes(self) -> tuple[int, ...]:
+        """The axes of inputs `[N, ...]` along which there are neighbours: all but the channels.
+
+        >>> ModelSpec("net", (), (3, 8, 8), 10, channel_axis=0).spatial_axes
+        (2, 3)
+        """
+        num_axes = len(self.input_shape)
+        channels = self.channel_axis % num_axes
+        return tuple(axis + 1 for axis in range(num_axes) if axis != channels)
 
     def shape_of_inputs(self, num_inputs: int) -> jax.ShapeDtypeStruct:
         """Shape and type of so many inputs."""
