@@ -11,8 +11,11 @@ from jgaprune.converters.models.gpt2 import GPT2
 from jgaprune.converters.models.lenet5 import LENET5
 from jgaprune.converters.models.llama import LLAMA
 from jgaprune.converters.models.mlp import MLP
+from jgaprune.converters.models.mobilenet_v2 import MOBILENET_V2
 from jgaprune.converters.models.paper import PAPER_CIFAR10, PAPER_MNIST
-from jgaprune.converters.models.resnet import RESNET18
+from jgaprune.converters.models.resnet import resnet
+from jgaprune.converters.models.squeezenet import SQUEEZENET1_1
+from jgaprune.converters.models.vgg import cifar_vgg_bn, vgg_bn
 from jgaprune.converters.models.vit import VIT
 
 KERAS = "keras"
@@ -26,9 +29,13 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     LENET5,
     LLAMA,
     MLP,
+    MOBILENET_V2,
     PAPER_CIFAR10,
     PAPER_MNIST,
-    RESNET18,
+    *(resnet(depth) for depth in (18, 34, 50, 101, 152)),
+    SQUEEZENET1_1,
+    *(vgg_bn(depth) for depth in (11, 16)),
+    *(cifar_vgg_bn(depth) for depth in (11, 16)),
     VIT,
 )
 
