@@ -11,7 +11,9 @@ import pytest
 import jgaprune
 import jgaprune.converters
 
-NEED_TORCH = {"jgaprune.bench.torch_networks", "jgaprune.bench.torch_rivals"}
+NEED_TORCH = {
+    f"jgaprune.bench.torch_{name}" for name in ("networks", "parity", "references", "rivals")
+}
 
 
 def names() -> list[str]:

@@ -35,8 +35,8 @@ ONLY_IN = {
 # Writes a run's files; the report imports it when it is saved and no sooner.
 LAZY = ROOT / "jgaprune" / "report" / "weights.py"
 NEVER = {"keras", "tensorflow", "sklearn"}
-# Imported when competitors are timed, and no sooner.
-TORCH = {"torch_rivals.py", "torch_networks.py"}
+# Imported when PyTorch is compared with, and no sooner.
+TORCH = {"torch_rivals.py", "torch_networks.py", "torch_parity.py", "torch_references.py"}
 
 
 def modules(folder: str) -> list[Path]:
