@@ -19,6 +19,7 @@ from jgaprune.converters.formats import SourceFile, read
 from jgaprune.converters.guess import fitting_architectures, guess
 from jgaprune.converters.leaves import to_leaf
 from jgaprune.converters.names import known_names
+from jgaprune.converters.quantised import refuse_quantised
 from jgaprune.model import Model, Preprocessing, Source
 from jgaprune.model.forward import leaf_name
 
@@ -46,11 +47,12 @@ def load(
 
     Raises:
       ConversionError: the architecture or an argument is unknown, tensors are missing,
-        unexpected or unsuitable, or weights are NaN or infinite in float32; the message lists
-        all of them and what to do.
+        unexpected, unsuitable or quantised, or weights are NaN or infinite in float32; the
+        message lists all of them and what to do.
       FormatError: the file can't be read.
     """
     source = read(path)
+    refuse_quantised(source.tensors)
     if arch == "auto":
         arch, guessed = guess(source.tensors)
         arch_config = {**guessed, **arch_config}
