@@ -12,7 +12,7 @@ import jgaprune
 import jgaprune.converters
 
 NEED_TORCH = {
-    f"jgaprune.bench.torch_{name}" for name in ("networks", "parity", "references", "rivals")
+    f"jgaprune.bench.torch_{name}" for name in ("networks", "references", "rivals", "verify")
 }
 
 

@@ -36,7 +36,7 @@ ONLY_IN = {
 LAZY = ROOT / "jgaprune" / "report" / "weights.py"
 NEVER = {"keras", "tensorflow", "sklearn"}
 # Imported when PyTorch is compared with, and no sooner.
-TORCH = {"torch_rivals.py", "torch_networks.py", "torch_parity.py", "torch_references.py"}
+TORCH = {"torch_rivals.py", "torch_networks.py", "torch_verify.py", "torch_references.py"}
 
 
 def modules(folder: str) -> list[Path]:

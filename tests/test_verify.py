@@ -182,10 +182,33 @@ def test_a_network_of_other_tensors_is_bad_usage(mlp, own_module):
 
 @pytest.mark.parity
 def test_networks_without_a_reference_ask_for_one(mlp, monkeypatch):
-    from jgaprune.bench import torch_parity
+    from jgaprune.bench import torch_verify
 
-    monkeypatch.setattr(torch_parity, "REFERENCES", {})
+    monkeypatch.setattr(torch_verify, "REFERENCES", {})
     result = run(mlp[0])
     assert result.exit_code == 2
     assert "no PyTorch network is known for mlp" in result.stderr
     assert "--module package.module:factory" in result.stderr
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("form", ["keyword", "second", "none"])
+def test_networks_of_tokens_get_a_mask_if_they_take_one(form):
+    torch = pytest.importorskip("torch")
+    from jgaprune.bench.torch_verify import logits_of
+
+    class Keyword(torch.nn.Module):
+        def forward(self, tokens, cache=None, attention_mask=None):
+            return (tokens * attention_mask)[..., None]
+
+    class Second(torch.nn.Module):
+        def forward(self, tokens, mask):
+            return (tokens * mask)[..., None]
+
+    class Alone(torch.nn.Module):
+        def forward(self, tokens):
+            return tokens[..., None]
+
+    network = {"keyword": Keyword, "second": Second, "none": Alone}[form]()
+    found = logits_of(network, np.array([[3, 2, -1]], np.int32))
+    np.testing.assert_array_equal(found, [[[3], [2], [0]]])

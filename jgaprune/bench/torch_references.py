@@ -1,19 +1,14 @@
-"""PyTorch's side of `verify`: which network an architecture is there.
+"""What each architecture of `converters` is in PyTorch. Only imported where torch is asked for."""
 
-Only imported where torch is asked for.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from jgaprune.bench import torch_networks as networks
 
-Config = Mapping[str, Any]
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "tanh": F.tanh,
@@ -26,11 +21,17 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class Mlp(nn.Module):
     """A perceptron of any widths, whose layers are in one list."""
 
-    def __init__(self, config: Config):
+    def __init__(
+        self,
+        *,
+        widths: tuple[int, ...],
+        bias: bool = True,
+        activation: str = "relu",
+        input_shape: tuple[int, ...] = (),
+    ):
         super().__init__()
-        pairs = pairwise(config["widths"])
-        self.layers = nn.ModuleList(nn.Linear(a, b, bias=config["bias"]) for a, b in pairs)
-        self.activation = _ACTIVATIONS[config["activation"]]
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=bias) for a, b in pairwise(widths))
+        self.activation = _ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits `[N, C]` of inputs `[N, ...]`."""
@@ -40,19 +41,25 @@ class Mlp(nn.Module):
         return self.layers[-1](x)
 
 
-def _cifar_resnet(depth: int, config: Config) -> nn.Module:
-    network = networks.CifarResNet(depth)
-    network.linear = nn.Linear(64, config["num_classes"])
+def _cifar_resnet(depth: int, *, num_classes: int = 10) -> nn.Module:
+    return _with_classes(partial(networks.CifarResNet, depth), num_classes=num_classes)
+
+
+def _with_classes(build: Callable[[], nn.Module], *, num_classes: int = 10) -> nn.Module:
+    """A network whose last layer, of ten classes, is the last that it defines."""
+    network = build()
+    name, last = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)][-1]
+    network.set_submodule(name, nn.Linear(last.in_features, num_classes, last.bias is not None))
     return network
 
 
-REFERENCES: dict[str, Callable[[Config], nn.Module]] = {
+REFERENCES: dict[str, Callable[..., nn.Module]] = {
     **{f"cifar_resnet{depth}": partial(_cifar_resnet, depth) for depth in (20, 32, 44, 56, 110)},
-    "digits_cnn": lambda config: networks.DigitsCNN(),
-    "lenet5": lambda config: networks.LeNet5(),
+    "digits_cnn": partial(_with_classes, networks.DigitsCNN),
+    "lenet5": partial(_with_classes, networks.LeNet5),
     "mlp": Mlp,
-    "paper_cifar10": lambda config: networks.PaperCifar10(),
-    "paper_mnist": lambda config: networks.PaperMnist(),
-    "resnet18": lambda config: networks.ResNet18(config["num_classes"]),
+    "paper_cifar10": partial(_with_classes, networks.PaperCifar10),
+    "paper_mnist": partial(_with_classes, networks.PaperMnist),
+    "resnet18": networks.ResNet18,
 }
-"""By architecture, what makes its network from the arguments; names are those of `leaves`."""
+"""By the architecture's name: `arguments of the architecture -> network with the file's names`."""

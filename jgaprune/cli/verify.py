@@ -117,13 +117,13 @@ def _require_torch() -> None:
 
 def _reference(model: Model, module: str | None) -> Any:
     # torch takes seconds to import, and is no part of the core.
-    from jgaprune.bench.torch_parity import known_network, own_network
+    from jgaprune.bench.torch_verify import known_network, own_network
 
     return own_network(model, module) if module else known_network(model)
 
 
 def _check(model: Model, network: Any, inputs: np.ndarray, dtype: str) -> Parity:
-    from jgaprune.bench.torch_parity import logits_of
+    from jgaprune.bench.torch_verify import logits_of
 
     return compare(_our_logits(model, inputs, dtype), logits_of(network, inputs))
 

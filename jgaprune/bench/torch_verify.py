@@ -5,6 +5,7 @@ Only imported where torch is asked for.
 """
 
 import importlib
+import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from jgaprune.bench.torch_references import REFERENCES
 from jgaprune.converters.formats import read
 from jgaprune.converters.leaves import is_leaf_name, tensor_name
-from jgaprune.converters.names import WRAPPERS
+from jgaprune.converters.names import WRAPPERS, natural_order
 from jgaprune.model import Model
 
 Arrays = Mapping[str, np.ndarray]
@@ -40,9 +41,9 @@ def known_network(model: Model) -> nn.Module:
             "this file holds Flax leaves: it was converted before. Verify the file that it was "
             "converted from."
         )
-    network = REFERENCES[name](dict(model.spec.config))
+    network = REFERENCES[name](**dict(model.spec.config))
     tensors = {tensor_name(leaf): arrays[tensor.name] for leaf, tensor in model.spec.tensors}
-    return _filled(network, tensors)
+    return _filled(network, _in_order(network, tensors))
 
 
 def own_network(model: Model, place: str) -> nn.Module:
@@ -71,11 +72,12 @@ def logits_of(network: nn.Module, inputs: np.ndarray) -> np.ndarray:
     Args:
       network: gets channels before height and width; its output may be the logits, a tuple
         that starts with them, or an object that has them as `logits`.
-      inputs: floats `[N, ...]`, channels last, or tokens `[N, L]`.
+      inputs: floats `[N, ...]`, channels last, or tokens `[N, L]`, negative ones being padding:
+        networks that take an attention mask get it.
     """
     shown = torch.from_numpy(_channels_first(inputs))
-    shown = shown.double() if shown.is_floating_point() else shown.long()
-    output = network.double().eval()(shown)
+    network = network.double().eval()
+    output = network(shown.double()) if shown.is_floating_point() else _read(network, shown.long())
     output = getattr(output, "logits", output)
     output = output[0] if isinstance(output, tuple) else output
     if not isinstance(output, Tensor):
@@ -84,6 +86,17 @@ def logits_of(network: nn.Module, inputs: np.ndarray) -> np.ndarray:
             "starts with them, or an object with the attribute logits."
         )
     return output.double().numpy()
+
+
+def _read(network: nn.Module, tokens: Tensor) -> Any:
+    """The answer to tokens, of which negative ones are padding."""
+    mask = (tokens >= 0).long()
+    tokens = tokens.clamp(min=0)
+    parameters = inspect.signature(network.forward).parameters
+    if "attention_mask" in parameters:
+        return network(tokens, attention_mask=mask)
+    needed = [one for one in parameters.values() if one.default is one.empty]
+    return network(tokens, mask) if len(needed) > 1 else network(tokens)
 
 
 def _arrays_of(model: Model) -> dict[str, np.ndarray]:
@@ -110,6 +123,17 @@ def _filled(network: nn.Module, arrays: Arrays) -> nn.Module:
             f"the file's weights are not those of the PyTorch network: {error}"
         ) from None
     return network
+
+
+def _in_order(network: nn.Module, arrays: Arrays) -> Arrays:
+    """The arrays by the network's names; by their order where names are the author's choice."""
+    wanted = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
+    if set(wanted) == set(arrays) or len(wanted) != len(arrays):
+        return arrays
+    given = sorted(arrays, key=natural_order)
+    return dict(
+        zip(sorted(wanted, key=natural_order), (arrays[name] for name in given), strict=True)
+    )
 
 
 def _as_tensor(array: np.ndarray) -> Tensor:
