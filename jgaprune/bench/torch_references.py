@@ -9,6 +9,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from jgaprune.bench import torch_networks as networks
 
+_DIGITS = (32, 32, 64, 64, 64)
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "tanh": F.tanh,
@@ -53,9 +54,15 @@ def _with_classes(build: Callable[[], nn.Module], *, num_classes: int = 10) -> n
     return network
 
 
+def _digits_cnn(*, widths: tuple[int, ...] = _DIGITS, num_classes: int = 10) -> nn.Module:
+    if tuple(widths) != _DIGITS:
+        raise ValueError(f"PyTorch's digits_cnn is known in widths {_DIGITS} only, got {widths}.")
+    return _with_classes(networks.DigitsCNN, num_classes=num_classes)
+
+
 REFERENCES: dict[str, Callable[..., nn.Module]] = {
     **{f"cifar_resnet{depth}": partial(_cifar_resnet, depth) for depth in (20, 32, 44, 56, 110)},
-    "digits_cnn": partial(_with_classes, networks.DigitsCNN),
+    "digits_cnn": _digits_cnn,
     "lenet5": partial(_with_classes, networks.LeNet5),
     "mlp": Mlp,
     "paper_cifar10": partial(_with_classes, networks.PaperCifar10),
