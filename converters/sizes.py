@@ -82,7 +82,8 @@ def _weight_files(path: Path) -> list[Path]:
     if (path / WEIGHTS).is_file():
         return [path / WEIGHTS]
     files = [Path(root) / name for root, _, names in os.walk(path) for name in names]
-    return [file for file in files if file.suffix in _WEIGHT_SUFFIXES] or files
+    shards = ([file for file in files if file.suffix == suffix] for suffix in _WEIGHT_SUFFIXES)
+    return next(filter(None, shards), files)
 
 
 def _compressed(files: Iterable[Path]) -> int:

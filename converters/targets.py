@@ -23,6 +23,7 @@ from jgaprune.types import Buffers, Masks, Params
 
 Tensors = Mapping[str, np.ndarray]
 _FLAX_FORMATS = ("orbax",)
+_KERAS_FORMATS = ("keras", "hdf5")
 
 
 class Exported(NamedTuple):
@@ -131,7 +132,7 @@ def check_source(to: str, source: Source | None) -> None:
             f"hf needs the folder that the model came from, with its config.json; this one came "
             f"from {source.path if source else 'a Python object'}. {others}."
         )
-    if to == "keras" and (source is None or not source.format.startswith("keras")):
+    if to == "keras" and (source is None or source.format not in _KERAS_FORMATS):
         raise ConversionError(
             f"keras needs a model from a Keras file; this one came from "
             f"{source.path if source else 'a Python object'}. {others}."
