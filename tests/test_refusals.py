@@ -46,6 +46,7 @@ FILES = {
     "GGML": (b"tjgg\x03\0\0\0" + bytes(32), r"GGML.*quantised.*\.safetensors"),
     "scikit-learn": (SKLEARN, r"scikit-learn.*enumerate\(model\.coefs_\)"),
     "joblib": (zlib.compress(SKLEARN), r"scikit-learn.*enumerate\(model\.coefs_\)"),
+    "LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
     "pickle": (pickle.dumps({"a": 1}, 4), "a plain Python pickle.*may run any code"),
 }
 NAMES = {

@@ -201,6 +201,12 @@ _FOREIGN = (
         (),
         "Export it again with --version 0, or take its .pt",
     ),
+    _Foreign(
+        "a pointer of Git LFS",
+        _starts(b"version https://git-lfs"),
+        (),
+        "The weights themselves are not here: run git lfs pull in that folder",
+    ),
     _Foreign("a gzip file", _starts(b"\x1f\x8b"), (r"\.gz",), "Unpack it first: gunzip"),
     _Foreign("a pickle of scikit-learn or joblib", _is_sklearn, (r"\.joblib",), _SKLEARN_ADVICE),
     _Foreign("a plain Python pickle", _starts(b"\x80"), (r"\.pkl", r"\.pickle"), _PICKLE_ADVICE),
