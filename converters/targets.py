@@ -23,7 +23,8 @@ from jgaprune.types import Buffers, Masks, Params
 
 Tensors = Mapping[str, np.ndarray]
 _FLAX_FORMATS = ("orbax",)
-_KERAS_FORMATS = ("keras", "hdf5")
+_KERAS_SUFFIXES = {"keras": (".keras",), "hdf5": (".weights.h5", ".h5", ".hdf5")}
+"""How files of each format of Keras are called."""
 
 
 class Exported(NamedTuple):
@@ -79,7 +80,7 @@ def export(
     """
     weights_path = check_target(to, out, overwrite=overwrite)
     target, source = _TARGETS[to], model.spec.source
-    check_source(to, source)
+    _check_source(to, source, weights_path)
     tensors = to_source(model, params, buffers)
     masks_path = None if masks is None else _masks_path(weights_path, target)
     packed = None if masks is None else pack_masks(masks_to_source(model, masks))
@@ -120,22 +121,25 @@ def check_target(to: str, out: str | os.PathLike[str], *, overwrite: bool = Fals
     return path
 
 
-def check_source(to: str, source: Source | None) -> None:
-    """Checks that a target goes with where the model came from.
-
-    Raises:
-      ConversionError: it doesn't; the message says which do.
-    """
+def _check_source(to: str, source: Source | None, path: Path) -> None:
+    """Raises ConversionError unless a target at `path` goes with where the model came from."""
+    origin = source.path if source else "a Python object"
     others = "Choose torch, safetensors or npz"
     if to == "hf" and (source is None or find_hf_folder(source.path) is None):
         raise ConversionError(
             f"hf needs the folder that the model came from, with its config.json; this one came "
-            f"from {source.path if source else 'a Python object'}. {others}."
+            f"from {origin}. {others}."
         )
-    if to == "keras" and (source is None or source.format not in _KERAS_FORMATS):
+    if to != "keras":
+        return
+    suffixes = _KERAS_SUFFIXES.get(source.format) if source else None
+    if suffixes is None:
         raise ConversionError(
-            f"keras needs a model from a Keras file; this one came from "
-            f"{source.path if source else 'a Python object'}. {others}."
+            f"keras needs a model from a Keras file; this one came from {origin}. {others}."
+        )
+    if not path.name.endswith(suffixes):
+        raise ConversionError(
+            f"keras makes a copy of {origin}, so {path.name} must end in {' or '.join(suffixes)}."
         )
 
 
@@ -187,13 +191,13 @@ def _write_npz(path: Path, tensors: Tensors, source: Source | None) -> None:
 def _write_keras(path: Path, tensors: Tensors, source: Source | None) -> None:
     from jgaprune.converters.formats import write_keras
 
-    assert source  # `check_source` has seen to it.
+    assert source  # `_check_source` has seen to it.
     write_keras(path, dict(tensors), source=Path(source.path))
 
 
 def _write_hf(path: Path, tensors: Tensors, source: Source | None) -> None:
     folder = source and find_hf_folder(source.path)
-    assert folder  # `check_source` has seen to it.
+    assert folder  # `_check_source` has seen to it.
     write_hf(path, tensors, source=folder)
 
 
@@ -201,7 +205,7 @@ _TARGETS = {
     "torch": _Target((".pth", ".pt", ".th", ".bin"), _write_torch),
     "safetensors": _Target((".safetensors",), _write_safetensors),
     "hf": _Target((), _write_hf),
-    "keras": _Target((".weights.h5", ".keras", ".h5", ".hdf5"), _write_keras),
+    "keras": _Target(sum(_KERAS_SUFFIXES.values(), ()), _write_keras),
     "npz": _Target((".npz",), _write_npz),
 }
 TARGETS = tuple(_TARGETS)

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
@@ -279,3 +280,12 @@ def test_masks_files_with_odd_shapes_are_refused(tmp_path):
     write_npz(tmp_path / "m.npz", {"w": np.zeros(1, np.uint8), "w.shape": np.array([-1, -8])})
     with pytest.raises(ConversionError, match="m.npz: w.shape is no shape"):
         load_masks(tmp_path / "m.npz")
+
+
+@pytest.mark.parametrize(("kind", "out"), [("keras", "out.weights.h5"), ("hdf5", "out.keras")])
+def test_a_copy_of_a_keras_file_is_called_like_it(origin, tmp_path, kind, out):
+    source = replace(origin[1].spec.source, format=kind)
+    model = origin[1]._replace(spec=replace(origin[1].spec, source=source))
+    with pytest.raises(ConversionError, match=f"{out} must end in .(keras|weights.h5 or .h5 or)"):
+        export(model, model.params, model.buffers, to="keras", out=tmp_path / out)
+    assert below(tmp_path) == []

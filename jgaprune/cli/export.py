@@ -98,8 +98,8 @@ def _as_text(to: str, exported: converters.Exported, source: Source | None, size
         f"Saved in {exported.weights}: {exported.num_tensors:,} tensors under the names and in the "
         f"layouts and dtypes of {place}.\nMasks, one bit per weight: {exported.masks}."
     )
-    parts = [head, _sizes_table(sizes), SPEED, *_how_to_load(to, exported.weights)]
-    return "\n\n".join([*parts, _how_to_mask(exported)])
+    parts = [head, _sizes_table(sizes), SPEED, _how_to_load(to, exported.weights)]
+    return "\n\n".join([*parts, _how_to_mask(to, exported)])
 
 
 def _sizes_table(sizes: Sizes) -> str:
@@ -115,18 +115,25 @@ def _sizes_table(sizes: Sizes) -> str:
     return table(rows)
 
 
-def _how_to_load(to: str, path: Path) -> list[str]:
+def _how_to_load(to: str, path: Path) -> str:
+    shown = repr(str(path))
+    keras = "keras.models.load_model" if path.suffix == ".keras" else "model.load_weights"
     loaders = {
-        "torch": f"model.load_state_dict(torch.load({str(path)!r}), strict=True)",
-        "safetensors": f"model.load_state_dict(safetensors.torch.load_file({str(path)!r}))",
-        "hf": f"AutoModel.from_pretrained({str(path)!r})",
-        "keras": f"model.load_weights({str(path)!r})",
-        "npz": f"dict(numpy.load({str(path)!r}))",
+        "torch": f"model.load_state_dict(torch.load({shown}), strict=True)",
+        "safetensors": f"model.load_state_dict(safetensors.torch.load_file({shown}), strict=True)",
+        "hf": f"AutoModel.from_pretrained({shown}), or the class that the source was saved from",
+        "keras": f"{keras}({shown})",
+        "npz": f"numpy.load({shown})",
     }
-    return [f"To load it: {loaders[to]}"]
+    return f"To load it: {loaders[to]}"
 
 
-def _how_to_mask(exported: converters.Exported) -> str:
+def _how_to_mask(to: str, exported: converters.Exported) -> str:
+    if to in ("keras", "npz"):
+        return (
+            "To read the masks: jgaprune.converters.load_masks; or numpy.load, where element i of "
+            "NAME is bit i % 8 of byte i // 8, and NAME.shape is its shape."
+        )
     code = converters.torch_snippet(str(exported.masks))
     lines = "\n".join(f"  {line}".rstrip() for line in code.splitlines())
     return f"To apply the masks to a PyTorch model of these names:\n\n{lines}"
