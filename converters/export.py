@@ -1,17 +1,10 @@
 """Back to the source: pruned weights and masks in the file's own names, layouts and dtypes.
 
 Which tensor a leaf came from is in `ModelSpec.tensors`; everything else in the file, such as
-counters of batch-norm layers, is copied from it. Writing the result is up to
-`jgaprune.converters.formats`.
-
-Layout of a masks file (`.npz`, no pickles): for each source tensor `NAME` with a mask,
-
-- `NAME`: `uint8 [ceil(size / 8)]`, the mask in the tensor's own row-major order; element i
-  is bit `i % 8` of byte `i // 8`, 1 where the weight stays;
-- `NAME.shape`: `int64 [axes]`, the tensor's shape.
+counters of batch-norm layers, is copied from it. The files that come of it are written by
+`targets`.
 """
 
-import math
 import os
 
 import jax.numpy as jnp
@@ -22,8 +15,6 @@ from jgaprune.converters.formats import FormatError, SourceFile, read
 from jgaprune.converters.leaves import Shape, describe_leaf, from_leaf, is_float, to_leaf
 from jgaprune.model import Model, Source, SourceTensor
 from jgaprune.types import Buffers, Masks, Params
-
-_SHAPE = ".shape"
 
 
 def to_source(model: Model, params: Params, buffers: Buffers) -> dict[str, np.ndarray]:
@@ -94,43 +85,6 @@ def masks_from_source(model: Model, masks: dict[str, np.ndarray]) -> Masks:
         names = "; ".join(" and ".join(t.name for t in tensors[leaf]) for leaf in split)
         raise ConversionError(f"tied tensors must have equal masks, these have not: {names}.")
     return {leaf: jnp.asarray(arrays[0]) for leaf, arrays in leaves.items()}
-
-
-def pack_masks(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of a masks file, one bit per weight.
-
-    >>> packed = pack_masks({"fc.weight": np.array([[True, False], [True, True]])})
-    >>> packed["fc.weight"].tolist(), packed["fc.weight.shape"].tolist()
-    ([13], [2, 2])
-    """
-    packed: dict[str, np.ndarray] = {}
-    for name, mask in masks.items():
-        packed[name] = np.packbits(mask.reshape(-1), bitorder="little")
-        packed[name + _SHAPE] = np.array(mask.shape, np.int64)
-    return packed
-
-
-def unpack_masks(packed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Boolean masks from the arrays of a masks file; the inverse of `pack_masks`.
-
-    Raises:
-      ConversionError: an array has no shape beside it, or not as many bits as the shape asks.
-    """
-    return {name: _unpack(name, packed) for name in packed if not name.endswith(_SHAPE)}
-
-
-def _unpack(name: str, packed: dict[str, np.ndarray]) -> np.ndarray:
-    shape = packed.get(name + _SHAPE)
-    if shape is None:
-        raise ConversionError(f"there is {name} but no {name}{_SHAPE}. Is this a masks file?")
-    size = math.prod(shape.tolist())
-    bits = packed[name]
-    if bits.dtype != np.uint8 or bits.shape != (-(-size // 8),):
-        raise ConversionError(
-            f"{name} must be uint8 [{-(-size // 8)}] for a mask of shape {shape.tolist()}, "
-            f"got {bits.dtype} {list(bits.shape)}. Is this a masks file?"
-        )
-    return np.unpackbits(bits, count=size, bitorder="little").astype(bool).reshape(shape)
 
 
 def _prunable_tensors(model: Model) -> dict[str, list[SourceTensor]]:

@@ -19,6 +19,7 @@ from jgaprune.converters.hugging_face import arch_told, arguments_told, told_by
 from jgaprune.converters.keras.load_keras import has_graph, load_keras
 from jgaprune.converters.names import known_names
 from jgaprune.converters.place import place
+from jgaprune.converters.quantised import refuse_quantised
 from jgaprune.model import Model, Preprocessing, Source
 from jgaprune.model.forward import leaf_name
 
@@ -49,11 +50,12 @@ def load(
 
     Raises:
       ConversionError: the architecture or an argument is unknown, tensors are missing,
-        unexpected or unsuitable, or weights are NaN or infinite in float32; the message lists
-        all of them and what to do.
+        unexpected, unsuitable or quantised, or weights are NaN or infinite in float32; the
+        message lists all of them and what to do.
       FormatError: the file can't be read.
     """
     source = read(path)
+    refuse_quantised(source.tensors)
     if arch == KERAS or (arch == "auto" and has_graph(source)):
         return _sourced(load_keras(source, preprocessing=preprocessing, **arch_config), source)
     arch = arch_told(source, arch)

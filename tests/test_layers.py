@@ -35,7 +35,7 @@ ONLY_IN = {
 # Writes a run's files; the report imports it when it is saved and no sooner.
 LAZY = ROOT / "jgaprune" / "report" / "weights.py"
 NEVER = {"keras", "tensorflow", "sklearn"}
-# Imported when competitors are timed, and no sooner.
+# Imported when PyTorch is compared with, and no sooner.
 TORCH = {path.name for path in (ROOT / "jgaprune" / "bench").glob("torch_*.py")}
 
 

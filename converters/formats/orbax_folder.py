@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from jgaprune.converters.formats.errors import FormatError, check_unpacked_size
+from jgaprune.converters.formats.foreign_folder import explain_foreign_folder
 from jgaprune.converters.formats.source_file import files_below
 
 _MARK = "_METADATA"
@@ -124,11 +125,8 @@ def _texts(folder: str) -> dict[str, object]:
 def _explain_folder(folder: str, inside: list[str], items: list[str]) -> str:
     steps = [name for name in inside if name.isdigit()]
     weights = [name for name in inside if name.endswith((".safetensors", ".pth", ".pt", ".npz"))]
-    if "saved_model.pb" in inside:
-        return (
-            "is a TensorFlow SavedModel, which isn't read. In Keras, save the arrays: "
-            "numpy.savez('weights.npz', **{w.path: w.numpy() for w in model.weights})"
-        )
+    if explanation := explain_foreign_folder(folder, inside):
+        return explanation
     if len(items) > 1:
         return f"holds several Orbax items; give one of {_listing(folder, items)}"
     if steps:

@@ -37,6 +37,13 @@ class NumpyDtype:
     order: str = "<"
 
 
+_MODULES = ("torch.nn.modules", "__main__", "torchvision.", "torch.fx", "timm.", "transformers.")
+_PARTS_OF_TORCH = ("torch.", "numpy.", "builtins.", "__builtin__.", "collections.")
+_QUANTISED = re.compile(
+    r"rebuild_qtensor|QU?Int\d+(x\d+)?Storage|\.qu?int\d|quantized|torchao|bitsandbytes"
+)
+
+
 def find_global(module: str, name: str) -> Any:
     """Return what an allowed name stands for.
 
@@ -84,16 +91,20 @@ HOOKS = Hooks(find_global, persistent_load, set_state)
 
 def _refusal(name: str) -> str:
     shown = name if len(name) <= 120 else name[:120] + "..."
-    reason = (
-        "it holds a whole pickled module instead of weights"
-        if name.startswith(("torch.nn.modules", "__main__", "torchvision.", "torch.fx"))
-        else "only tensors and plain values are read"
-    )
-    return (
-        f"is refused: its pickle uses {shown!r}, and {reason}. Nothing was executed. If you "
-        "trust the file, open it with torch and save the weights alone: "
-        "torch.save(model.state_dict(), 'weights.pth')"
-    )
+    opened = "If you trust the file, open it with torch.load(path, weights_only=False) and save"
+    alone = f"{opened} the weights alone: torch.save(model.state_dict(), 'weights.pth')"
+    if _QUANTISED.search(name):
+        reason = "it holds quantised tensors"
+        advice = "Save the weights from before they were quantised, in float32 or bfloat16"
+    elif name.startswith(_MODULES):
+        reason = "it holds a whole pickled module instead of weights"
+        advice = f"{opened} its weights alone: torch.save(module.state_dict(), 'weights.pth')"
+    elif name.startswith(_PARTS_OF_TORCH):
+        reason, advice = "only plain tensors and values are read", alone
+    else:
+        reason = "it holds an object of a class, such as a whole module, or settings of a training"
+        advice = alone
+    return f"is refused: its pickle uses {shown!r}, and {reason}. Nothing was executed. {advice}"
 
 
 def _rebuild_tensor(

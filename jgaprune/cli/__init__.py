@@ -1,8 +1,9 @@
-"""The command line: `jgaprune demo | prune | synthesize | evaluate | inspect | convert | bench`.
+"""The command line: `jgaprune demo | prune | synthesize | evaluate | export`, and
+`inspect | convert | verify | bench`.
 
 Commands read files, call the library and print; nothing is computed here. Results go to
-stdout, progress and complaints to stderr. Exit codes: 0 done, 2 bad usage or input, 130
-interrupted.
+stdout, progress and complaints to stderr. Exit codes: 0 done, 1 no parity (verify), 2 bad usage
+or input, 130 interrupted.
 """
 
 import click
@@ -12,9 +13,11 @@ from jgaprune.cli.bench import bench
 from jgaprune.cli.convert import convert
 from jgaprune.cli.demo import demo
 from jgaprune.cli.evaluate import evaluate
+from jgaprune.cli.export import export
 from jgaprune.cli.inspect import inspect
 from jgaprune.cli.prune import prune
 from jgaprune.cli.synthesize import synthesize
+from jgaprune.cli.verify import verify
 from jgaprune.version import __version__
 
 
@@ -33,11 +36,12 @@ def main() -> None:
       jgaprune inspect weights.pth
       jgaprune prune --weights weights.pth --sparsity 0.8 --out pruned
       jgaprune evaluate --run pruned --eval-data test.npz
+      jgaprune export --run pruned --to torch --out pruned.pth
 
-    Exit codes: 0 done, 2 bad usage or input, 130 interrupted.
+    Exit codes: 0 done, 1 verify found no parity, 2 bad usage or input, 130 interrupted.
     """
     keep_compiled_programs()
 
 
-for _command in (demo, prune, synthesize, evaluate, inspect, convert, bench):
+for _command in (demo, prune, synthesize, evaluate, export, inspect, convert, verify, bench):
     main.add_command(_command)

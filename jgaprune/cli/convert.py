@@ -23,7 +23,7 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("source", metavar="FILE")
+@click.argument("source", metavar="SRC")
 @architecture_options
 @click.option(
     "--to",
@@ -43,7 +43,7 @@ Examples:
 def convert(
     *, source: str, arch: str, arch_config: dict[str, Any], to: str, out: str, overwrite: bool
 ) -> None:
-    """Convert pre-trained weights to Flax.
+    """Convert pre-trained weights, a file or a folder, to Flax.
 
     DIR receives the parameters and buffers, named by their place in the Flax module, and
     model.json with the architecture, where every leaf came from, and how images become inputs.

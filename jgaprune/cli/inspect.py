@@ -23,14 +23,14 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("weights", metavar="FILE")
+@click.argument("weights", metavar="SRC")
 @architecture_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @explains_faults
 def inspect(*, weights: str, arch: str, arch_config: dict[str, Any], as_json: bool) -> None:
-    """List the tensors of a weight file, its architecture, and what is prunable.
+    """List the tensors of a weight file or folder, its architecture, and what is prunable.
 
-    Nothing in the file is executed. Tensors show the names, shapes and types of the file, and
+    Nothing in it is executed. Tensors show the names, shapes and types of the file, and
     the names they have in Flax.
     """
     source = read(weights)
@@ -81,7 +81,7 @@ def describe(source: SourceFile, model: Model | None, reason: str | None) -> dic
 
 def _as_text(document: dict[str, Any]) -> str:
     counts, architecture = document["num_weights"], document["architecture"]
-    head = {"file": document["path"], "format": document["format"], "sha256": document["sha256"]}
+    head = {"source": document["path"], "format": document["format"], "sha256": document["sha256"]}
     if architecture:
         config = (f"{key}={value}" for key, value in architecture["config"].items())
         head["architecture"] = " ".join([architecture["name"], *config])

@@ -190,7 +190,8 @@ def _load_dense(document: dict[str, Any], weights: str | Path | None) -> Model:
     if source is None:
         raise ValueError(
             "this run was made from a Python object, so its dense weights are in no file. "
-            "Evaluate it from Python with jgaprune.report.accuracy."
+            "Evaluate it from Python with jgaprune.report.accuracy, or write it with "
+            "jgaprune.converters.export."
         )
     path = Path(weights or source["path"])
     if not path.exists():
