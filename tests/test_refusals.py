@@ -228,3 +228,9 @@ def test_exported_programs_of_jax_are_named(tmp_path):
     assert "MLIR bytecode" in words_of(tmp_path / "program")
     (tmp_path / "program").write_text(exported.mlir_module())
     assert "MLIR text" in words_of(tmp_path / "program")
+
+
+def test_other_messages_are_no_onnx(tmp_path):
+    """A field of ONNX's graph without the version that comes first."""
+    (tmp_path / "weights").write_bytes(b":\x04\x12\x02gr")
+    assert "has no known format" in words_of(tmp_path / "weights")
