@@ -16,7 +16,8 @@ import zipfile
 from contextlib import contextmanager
 
 import pytest
-from fuzz import KINDS, ONE, mutated, whole_files
+from fuzz import mutated
+from whole_files import KINDS, ONE, whole_files
 
 from jgaprune.converters.formats import FormatError, SourceFile, file_bytes, read
 

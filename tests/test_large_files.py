@@ -12,8 +12,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 from formats_writer import container, tensor
-from fuzz import KINDS, mutated, whole_files
+from fuzz import mutated
 from test_fuzz import write
+from whole_files import KINDS, whole_files
 
 from jgaprune import converters
 from jgaprune.converters.formats import (
