@@ -127,6 +127,7 @@ def test_a_language_model_reads_tokens_of_its_vocabulary():
 def test_tied_tensors_are_one_leaf_and_no_table_is_prunable():
     model = from_torch(shaken(Reader()), torch.zeros(2, 6, dtype=torch.int64))
     assert list(model.params) == ["embed.weight", "mix.weight", "mix.bias"]
+    assert not model.buffers
     assert model.spec.prunable == ("mix.weight",)
     state = to_source(model, model.params, model.buffers)
     np.testing.assert_array_equal(state["embed.weight"], state["head.weight"])

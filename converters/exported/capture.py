@@ -147,7 +147,7 @@ def _with_logits(torch: Any, module: Any, keyword: str | None) -> Any:
             called = self.module(inputs) if keyword is None else self.module(**{keyword: inputs})
             return _logits(torch, called)
 
-    return Logits().eval()
+    return Logits()
 
 
 def _logits(torch: Any, output: Any) -> Any:

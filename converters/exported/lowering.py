@@ -77,12 +77,7 @@ class _Lowering:
         self.inputs = signature.user_inputs[0]
         self.leaves = {spec.arg.name: self.leaf(spec) for spec in signature.input_specs}
         self.needed = needed_nodes(self.exported.graph)
-        held = [node for node in self.needed if node.name in self.names()]
-        self.axes = {
-            leaf: axes
-            for leaf in {self.leaves[node.name].name for node in held}
-            if (axes := _layout([n for n in held if self.leaves[n.name].name == leaf], self.needed))
-        }
+        self.axes = self.layouts()
 
     def leaf(self, spec: Any) -> Leaf:
         name = (spec.target or "").removeprefix(PREFIX)
@@ -92,9 +87,16 @@ class _Lowering:
         holder = "params" if leaf in self.state.parameters else "buffers"
         return Leaf(spec.arg.name, holder, leaf)
 
-    def names(self) -> set[str]:
-        """Values of the graph that are leaves of the model."""
-        return {name for name, leaf in self.leaves.items() if leaf.holder == "params"}
+    def layouts(self) -> dict[str, tuple[int, ...]]:
+        """The permutation in which all uses want a parameter, of those that agree on one."""
+        wanted: dict[str, set[tuple[int, ...] | None]] = {}
+        for user in self.needed:
+            for node in user.all_input_nodes:
+                leaf = self.leaves.get(node.name)
+                if leaf is not None and leaf.holder == "params":
+                    wanted.setdefault(leaf.name, set()).add(_wanted_axes(user, node))
+        agreed = {leaf: axes.pop() for leaf, axes in wanted.items() if len(axes) == 1}
+        return {leaf: axes for leaf, axes in agreed.items() if axes is not None}
 
     def lowered(self) -> Lowered:
         refuse(self.exported, self.needed, PREFIX)
@@ -186,14 +188,8 @@ def _viewed(node: Any) -> Any:
     return node
 
 
-def _layout(nodes: list[Any], needed: list[Any]) -> tuple[int, ...] | None:
-    """The permutation in which all uses want a parameter, if they agree on one."""
-    users = [(user, node) for node in nodes for user in node.users if user in set(needed)]
-    wanted = {_wanted_axes(user, node) for user, node in users}
-    return wanted.pop() if len(wanted) == 1 else None
-
-
 def _wanted_axes(user: Any, node: Any) -> tuple[int, ...] | None:
+    """The permutation of a parameter that an operation wants, if any."""
     operator = operator_name(user)
     if operator == "permute.default":
         return tuple(user.args[1])
