@@ -9,8 +9,11 @@ from jgaprune.converters.models.digits_cnn import DIGITS_CNN
 from jgaprune.converters.models.lenet5 import LENET5
 from jgaprune.converters.models.llama import LLAMA
 from jgaprune.converters.models.mlp import MLP
+from jgaprune.converters.models.mobilenet_v2 import MOBILENET_V2
 from jgaprune.converters.models.paper import PAPER_CIFAR10, PAPER_MNIST
-from jgaprune.converters.models.resnet import RESNET18
+from jgaprune.converters.models.resnet import resnet
+from jgaprune.converters.models.squeezenet import SQUEEZENET1_1
+from jgaprune.converters.models.vgg import cifar_vgg_bn, vgg_bn
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     *(cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)),
@@ -18,9 +21,13 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     LENET5,
     LLAMA,
     MLP,
+    MOBILENET_V2,
     PAPER_CIFAR10,
     PAPER_MNIST,
-    RESNET18,
+    *(resnet(depth) for depth in (18, 34, 50, 101, 152)),
+    SQUEEZENET1_1,
+    *(vgg_bn(depth) for depth in (11, 16)),
+    *(cifar_vgg_bn(depth) for depth in (11, 16)),
 )
 
 

@@ -12,10 +12,8 @@ from flax import nnx
 
 from jgaprune.converters.models.architecture import Architecture, Config, Shapes, rows_of
 from jgaprune.converters.models.layers import batch_norm, conv, relu
-from jgaprune.model import Preprocessing
+from jgaprune.converters.models.pixels import IMAGENET
 from jgaprune.types import Array
-
-IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 def cifar_resnet(depth: int) -> Architecture:
