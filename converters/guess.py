@@ -46,13 +46,17 @@ def fitting_architectures(known: dict[str, FileTensor]) -> list[tuple[str, Confi
 
 
 def _explain_unknown(known: dict[str, FileTensor]) -> str:
+    """Compares with the networks that the file may hold; to build all the others takes long."""
     shapes = shapes_of(known)
-    fits = [fit(architecture, architecture.infer(shapes), known) for architecture in ARCHITECTURES]
+    likely = [architecture for architecture in ARCHITECTURES if architecture.is_likely(shapes)]
+    fits = [fit(architecture, architecture.infer(shapes), known) for architecture in likely]
     fits.sort(key=lambda tried: tried.num_faults)
     tried = "\n".join(f"  {_summary(one)}" for one in fits)
+    others = ", ".join(one.name for one in ARCHITECTURES if one not in likely)
     found = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in known.values())
     return (
         f"no known architecture fits these {len(known)} tensors. Tried, nearest first:\n{tried}\n"
+        f"Tensors that every file of these has are missing: {others}.\n"
         f"The file holds: {found}.\n"
         f'load("{fits[0].name}", ...) lists what keeps the nearest from fitting. For other '
         "networks build the network in Flax and use Model.from_nnx."

@@ -36,7 +36,7 @@ ONLY_IN = {
 LAZY = ROOT / "jgaprune" / "report" / "weights.py"
 NEVER = {"keras", "tensorflow", "sklearn"}
 # Imported when competitors are timed, and no sooner.
-TORCH = {"torch_rivals.py", "torch_networks.py"}
+TORCH = {path.name for path in (ROOT / "jgaprune" / "bench").glob("torch_*.py")}
 
 
 def modules(folder: str) -> list[Path]:

@@ -4,44 +4,58 @@ import jax
 import numpy as np
 import pytest
 from data_paths import requires_shared
-from golden import relative_error
-from random_weights import channels_last, random_inputs, random_tensors
 
-from jgaprune.converters import load
+from jgaprune.converters import list_models, load
 from jgaprune.converters.formats import write_pth
 
-TOLERANCE = 1e-5
 torch = pytest.importorskip("torch", reason="parity tests need the extra 'parity'")
 
-from jgaprune.bench.torch_networks import CASES, CifarResNet, LeNet5, logits_of  # noqa: E402
+from jgaprune.bench import torch_parity as parity  # noqa: E402
+from jgaprune.bench.torch_networks import CifarResNet, LeNet5  # noqa: E402
+from jgaprune.bench.torch_references import CASES, REFERENCES  # noqa: E402
 
 pytestmark = pytest.mark.parity
+ELSEWHERE = {"llama"}
+"""Compared in NumPy, see test_llama."""
 
 
-def our_logits(model, inputs):
-    with jax.default_matmul_precision("highest"):
-        return np.asarray(jax.jit(model.apply)(model.params, model.buffers, channels_last(inputs)))
-
-
-def assert_same_answers(ours, reference):
+def assert_parity(ours, theirs, tolerance):
     """Close in value, and the same arg-max; `pytest -s` shows how close."""
-    error = relative_error(ours, reference)
-    print(f"relative error {error:.1e}")
-    assert error <= TOLERANCE
-    np.testing.assert_array_equal(ours.argmax(axis=1), reference.argmax(axis=1))
+    found = parity.compare(ours, theirs)
+    print(found)
+    assert found.holds(tolerance), found
+
+
+def test_every_architecture_is_compared():
+    compared = {case.arch for case in CASES.values()}
+    assert compared == set(REFERENCES) == set(list_models()) - ELSEWHERE
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_random_weights_give_the_same_logits(name, tmp_path):
     case = CASES[name]
-    network = case.build()
-    shapes = {n: tuple(tensor.shape) for n, tensor in network.state_dict().items()}
-    tensors = random_tensors(shapes)
-    network.load_state_dict({n: torch.from_numpy(array) for n, array in tensors.items()})
-    write_pth(tmp_path / "weights.pth", tensors)
-    inputs = random_inputs(name, case.input_shape)
-    ours = our_logits(load(case.arch, tmp_path / "weights.pth", **case.config), inputs)
-    assert_same_answers(ours, logits_of(network, inputs))
+    pair = parity.pair(case, tmp_path / "weights.pth", write_pth)
+    for num_inputs in (3, 8):
+        inputs = parity.inputs_of(name, case, num_inputs)
+        theirs = parity.their_logits(pair.network, inputs)
+        ours = parity.our_logits(pair.model, inputs)
+        assert_parity(ours, theirs, parity.tolerance_of(case))
+    with jax.enable_x64(True):
+        ours = parity.our_logits(parity.in_float64(pair.model), inputs)
+    assert ours.dtype == np.float64
+    assert_parity(ours, theirs, parity.tolerance_of(case, "float64"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_of_three_masks_gives_the_same_logits(name, tmp_path):
+    case = CASES[name]
+    pair = parity.pair(case, tmp_path / "weights.pth", write_pth)
+    masks = parity.random_masks(pair.model, 3)
+    inputs = parity.inputs_of(name, case, 3)
+    ours = parity.our_masked_logits(pair.model, masks, inputs)
+    theirs = parity.their_masked_logits(pair, masks, inputs)
+    for member in range(3):
+        assert_parity(ours[member], theirs[member], parity.tolerance_of(case))
 
 
 def real_network(network, path):
@@ -49,7 +63,7 @@ def real_network(network, path):
     loaded = torch.load(path, map_location="cpu", weights_only=False)
     state = loaded.get("state_dict", loaded)
     network.load_state_dict({name.removeprefix("module."): t for name, t in state.items()})
-    return network
+    return network.double().eval()
 
 
 @pytest.mark.parametrize("depth", [20, 32])
@@ -59,8 +73,8 @@ def test_real_resnets_give_the_same_logits(depth):
     model = load("auto", path)
     mean, std = model.spec.preprocessing.mean, model.spec.preprocessing.std
     inputs = ((images / 255 - mean) / std).astype(np.float32).transpose(0, 3, 1, 2)
-    reference = logits_of(real_network(CifarResNet(depth), path), inputs)
-    assert_same_answers(our_logits(model, inputs), reference)
+    theirs = parity.their_logits(real_network(CifarResNet(depth), path), inputs)
+    assert_parity(parity.our_logits(model, inputs), theirs, parity.TOLERANCE)
 
 
 def test_real_lenet5_gives_the_same_logits():
@@ -69,5 +83,5 @@ def test_real_lenet5_gives_the_same_logits():
     pixels = torch.from_numpy(images).float()[:, None] / 255
     resized = torch.nn.functional.interpolate(pixels, (32, 32), mode="bilinear")
     inputs = ((resized - 0.1307) / 0.3081).numpy()
-    reference = logits_of(real_network(LeNet5(), path), inputs)
-    assert_same_answers(our_logits(load("auto", path), inputs), reference)
+    theirs = parity.their_logits(real_network(LeNet5(), path), inputs)
+    assert_parity(parity.our_logits(load("auto", path), inputs), theirs, parity.TOLERANCE)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from jgaprune.bench.timing import Runner
-from jgaprune.bench.torch_networks import CASES
+from jgaprune.bench.torch_references import REFERENCES
 from jgaprune.converters.leaves import from_leaf
 from jgaprune.model import Model
 from jgaprune.types import Array, Masks
@@ -37,13 +37,13 @@ def torch_rivals(model: Model, inputs: Array, masks: Masks) -> dict[str, Runner]
       all candidates at once. Each returns predictions `int64 [P, N]`. They run where JAX does, on
       the CPU or a CUDA device.
     """
-    if model.spec.name not in CASES or not model.spec.tensors:
+    if model.spec.name not in REFERENCES or not model.spec.tensors:
         return {}
     device = torch.device("cuda" if jax.default_backend() == "gpu" else "cpu")
     if device.type == "cuda":
         # As JAX does on GPUs that have it: products of float32 in TensorFloat-32.
         torch.set_float32_matmul_precision("high")
-    network = CASES[model.spec.name].build().to(device).eval()
+    network = REFERENCES[model.spec.name](**dict(model.spec.config)).to(device).eval()
     leaves = {**model.params, **model.buffers}
     network.load_state_dict(_as_tensors(model, leaves, device), strict=False)
     dense = {name: weights.detach() for name, weights in network.named_parameters()}
