@@ -5,6 +5,7 @@ arXiv:1801.04381), table 2. Names and preprocessing are those of torchvision's c
 """
 
 from itertools import accumulate, pairwise
+from typing import Any
 
 from flax import nnx
 
@@ -44,7 +45,7 @@ class MobileNetV2(nnx.Module):
 
     def __init__(self, widths: tuple[int, ...], num_classes: int, rngs: nnx.Rngs):
         *before, last = widths
-        features = [_conv_norm_relu(3, before[0], 3, stride=2, rngs=rngs)]
+        features: list[Any] = [_conv_norm_relu(3, before[0], 3, stride=2, rngs=rngs)]
         stages = zip(pairwise(before), _EXPANSIONS, _BLOCKS, _STRIDES, strict=True)
         for (num_in, num_out), expansion, num_blocks, stride in stages:
             features.append(InvertedResidual(num_in, num_out, stride, expansion, rngs))

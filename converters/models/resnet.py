@@ -104,7 +104,7 @@ def _stage(depth: int, config: Config, stage: int, rngs: nnx.Rngs) -> nnx.List:
     """Blocks of one stage, 0 to 3; all but the first stage halve height and width."""
     num_out = _channels(depth, config["width"], stage)
     num_in = _channels(depth, config["width"], stage - 1) if stage else config["width"]
-    blocks = []
+    blocks: list[nnx.Module] = []
     for index in range(_BLOCKS[depth][stage]):
         stride = 2 if stage and not index else 1
         if _has_bottlenecks(depth):

@@ -53,7 +53,7 @@ class ResNet(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        num_in = width
+        num_in, stages = width, []
         for stage, num_blocks in enumerate(BLOCKS[depth]):
             blocks = []
             for index in range(num_blocks):
@@ -67,7 +67,8 @@ class ResNet(nn.Module):
                     shapes.append((inner, num_out, 1, 1, 1))
                 blocks.append(Residual(*shapes))
                 num_in = num_out
-            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+            stages.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.fc = nn.Linear(num_in, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:

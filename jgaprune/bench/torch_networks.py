@@ -78,8 +78,10 @@ class PaperMnist(nn.Module):
 class PaperCifar10(nn.Module):
     def __init__(self, *, num_classes: int = 10) -> None:
         super().__init__()
-        for index, (num_in, num_out) in enumerate(((3, 64), (64, 128), (128, 256), (256, 512)), 1):
-            self.add_module(f"conv{index}", nn.Conv2d(num_in, num_out, 3, bias=False))
+        self.conv1 = nn.Conv2d(3, 64, 3, bias=False)
+        self.conv2 = nn.Conv2d(64, 128, 3, bias=False)
+        self.conv3 = nn.Conv2d(128, 256, 3, bias=False)
+        self.conv4 = nn.Conv2d(256, 512, 3, bias=False)
         self.fc1 = nn.Linear(12800, 512, bias=False)
         self.fc2 = nn.Linear(512, 128, bias=False)
         self.fc3 = nn.Linear(128, num_classes, bias=False)
