@@ -24,6 +24,8 @@ LayerScore = Callable[[Array, Product, Array, Array], Array]
 def wanda(model: Model, inputs: Array, sparsity: float) -> Scores:
     """Magnitude times the norm of the input, the same share of every output's weights.
 
+    An output of a depthwise convolution has its taps only: every channel keeps the same share.
+
     Args:
       model: the dense network.
       inputs: model inputs `[N, ...]`, unlabelled.
