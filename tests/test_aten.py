@@ -154,6 +154,7 @@ CASES = {
         (tensor(2, 4, 5, 6), tensor(2, 4, 5, 6), tensor(2, 4, 5, 6), None, 0.0, True),
         (tensor(2, 5, 6), tensor(2, 7, 6), tensor(2, 7, 3), tensor(5, 7), {"scale": 0.3}),
         (tensor(2, 5, 6), tensor(2, 5, 6), tensor(2, 5, 3), torch.ones(5, 5).tril() > 0),
+        (tensor(2, 5, 6), tensor(2, 5, 6), tensor(2, 5, 3), torch.ones(5, 5).tril(-1) > 0),
         (tensor(1, 4, 5, 6), tensor(1, 2, 5, 6), tensor(1, 2, 5, 6), {"enable_gqa": True}),
     ],
     "addmm.default": [

@@ -27,7 +27,7 @@ torch = pytest.importorskip("torch", reason="parity tests need the extra 'parity
 
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
-from torch_modules import MODULES, Mixed, Reader, shaken  # noqa: E402
+from torch_modules import MODULES, Mixed, Reader, Shuffle, shaken  # noqa: E402
 
 pytestmark = pytest.mark.parity
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
@@ -444,20 +444,20 @@ def test_without_torch_a_pair_that_works_is_named(missing, monkeypatch):
 
 @pytest.mark.slow
 def test_the_default_call_prunes_a_converted_network():
-    model = converted("mixed")
+    model = converted("shuffle")
     report = jgaprune.prune(
         model,
         sparsity=0.5,
-        inputs=images("mixed", 32).numpy(),
+        inputs=images("shuffle", 32).numpy(),
         supplement=False,
         evaluations=16,
         train_steps=4,
     )
     assert (report.settings["space"], report.settings["repair"]) == ("bases", "distil")
     tensors = to_source(model, report.params, report.buffers)
-    pruned = Mixed().eval()
+    pruned = Shuffle().eval()
     pruned.load_state_dict({n: torch.from_numpy(a) for n, a in tensors.items()}, strict=True)
-    logits = model.apply(report.params, report.buffers, images("mixed", 3).numpy())
-    assert relative_error(np.asarray(logits), theirs(pruned, images("mixed", 3))) <= 1e-5
+    logits = model.apply(report.params, report.buffers, images("shuffle", 3).numpy())
+    assert relative_error(np.asarray(logits), theirs(pruned, images("shuffle", 3))) <= 1e-5
     zeros = sum(int((tensors[f"{name}"] == 0).sum()) for name in model.spec.prunable)
     assert zeros >= model.layout.num_weights // 2

@@ -35,10 +35,16 @@ def _scaled_dot_product(
 
 
 def _masked_softmax(scores: Array, mask: Array) -> Array:
-    """Softmax over what the mask shows; zero where it shows nothing, as in torch."""
-    mask = jnp.broadcast_to(mask, scores.shape)
-    shares = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min))
-    return jnp.where(jnp.any(mask, axis=-1, keepdims=True), shares, 0.0)
+    """Softmax over what the mask shows; zero where it shows nothing, as in torch.
+
+    Nothing is reduced over the mask alone: where it is a constant, XLA would do that at compile
+    time, for minutes.
+    """
+    seen = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+    highest = jax.lax.stop_gradient(jnp.max(seen, axis=-1, keepdims=True))
+    shares = jnp.where(mask, jnp.exp(seen - highest), 0.0)
+    total = jnp.sum(shares, axis=-1, keepdims=True)
+    return shares / jnp.where(total == 0, 1.0, total)
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {
