@@ -500,13 +500,15 @@ def test_what_no_file_tells_is_said_unless_it_is_given(files):
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "prune", "synthesize", "evaluate", "inspect", "convert"]
+    "command",
+    ["demo", "prune", "synthesize", "evaluate", "inspect", "convert", "export", "verify", "bench"],
 )
 def test_help_names_every_option(command):
     result = run(command, "--help")
     assert result.exit_code == 0
     for parameter in main.commands[command].params:
-        assert (parameter.opts[0] if parameter.opts[0].startswith("-") else "FILE") in result.stdout
+        name = parameter.opts[0]
+        assert (name if name.startswith("-") else parameter.metavar) in result.stdout
 
 
 def test_help_names_every_choice():

@@ -39,8 +39,8 @@ Examples:
     "--weights",
     required=True,
     metavar="FILE",
-    help="Pre-trained weights: .pth/.pt/.th (read without torch), .safetensors, .npz, .bin of "
-    "llama2.c, or a folder of Orbax or Hugging Face.",
+    help="Pre-trained weights: .pth/.pt/.th (read without torch), .safetensors, .npz, .keras/.h5 "
+    "of Keras, .bin of llama2.c, or a folder of Orbax or Hugging Face.",
 )
 @architecture_options
 @click.option(
