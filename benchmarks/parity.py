@@ -2,12 +2,13 @@
 
 Every architecture, in every format that holds a state_dict, with weights stored in four dtypes:
 random weights, batch-norm statistics and heads are written to a file, both sides read it, and
-their logits are compared on two batches of random inputs, most of them not square. PyTorch
-computes in float64. Ours computes in float32, and for files of float64 in that (the numbers are
-those of float32, which is what is loaded). One more row per network has a `vmap` over three masks
-against PyTorch with each of them. An error is `max |ours - theirs| / max |theirs|`; a row holds
-where it is within the tolerance, the largest logits are the same, and the comparison could have
-failed: logits are not all near zero, nor the same for all inputs.
+their logits are compared on two batches of random inputs: images, most of them not square, or
+windows of tokens, some of them padded and compared where they are not. PyTorch computes in
+float64. Ours computes in float32, and for files of float64 in that (the numbers are those of
+float32, which is what is loaded). One more row per network has a `vmap` over three masks against
+PyTorch with each of them. An error is `max |ours - theirs| / max |theirs|`; a row holds where it
+is within the tolerance, the largest logits are the same, and the comparison could have failed:
+logits are not all near zero, nor the same for most inputs.
 
     python benchmarks/parity.py
 
@@ -28,6 +29,8 @@ import numpy as np
 from documents import document, out_path, parser, write
 
 from jgaprune.bench import torch_parity as parity
+from jgaprune.bench.parity import Parity, compare
+from jgaprune.bench.torch_logits import logits_of
 from jgaprune.bench.torch_references import CASES, Case
 from jgaprune.converters.formats import write_npz, write_pth, write_safetensors
 
@@ -75,17 +78,18 @@ def _unmasked(name: str, case: Case, folder: str) -> Iterator[Row]:
         for form in (form for form in FORMATS if (form, stored) not in IMPOSSIBLE):
             path = Path(folder, f"{stored}.{form}")
             pair = parity.pair(case, path, FORMATS[form], dtype)
-            found = [_compared(pair, parity.inputs_of(name, case, n), computed) for n in BATCHES]
+            tolerance = parity.tolerance_of(case, computed)
+            batches = [parity.inputs_of(name, case, num_inputs) for num_inputs in BATCHES]
+            found = [_compared(pair, inputs, tolerance, computed) for inputs in batches]
             path.unlink()
             yield _row(name, case, {"format": form, "stored": stored}, computed, found)
 
 
-def _compared(pair: parity.Pair, inputs: np.ndarray, computed: str) -> parity.Parity:
-    theirs = parity.their_logits(pair.network, inputs)
-    if computed == "float32":
-        return parity.compare(parity.our_logits(pair.model, inputs), theirs)
-    with jax.enable_x64(True):
-        return parity.compare(parity.our_logits(parity.in_float64(pair.model), inputs), theirs)
+def _compared(pair: parity.Pair, inputs: np.ndarray, tolerance: float, computed: str) -> Parity:
+    theirs = logits_of(pair.network, inputs)
+    with jax.enable_x64(computed == "float64"):
+        model = parity.in_float64(pair.model) if computed == "float64" else pair.model
+        return compare(parity.our_logits(model, inputs), theirs, inputs, tolerance)
 
 
 def _masked(name: str, case: Case, folder: str) -> Row:
@@ -94,26 +98,26 @@ def _masked(name: str, case: Case, folder: str) -> Row:
     inputs = parity.inputs_of(name, case, BATCHES[0])
     ours = parity.our_masked_logits(pair.model, masks, inputs)
     theirs = parity.their_masked_logits(pair, masks, inputs)
-    found = [parity.compare(*member) for member in zip(ours, theirs, strict=True)]
+    tolerance = parity.tolerance_of(case)
+    found = [compare(*both, inputs, tolerance) for both in zip(ours, theirs, strict=True)]
     how = {"format": "pth", "stored": "float32", "masks": NUM_MASKS}
     return _row(name, case, how, "float32", found)
 
 
-def _row(name: str, case: Case, how: Row, computed: str, found: list[parity.Parity]) -> Row:
+def _row(name: str, case: Case, how: Row, computed: str, found: list[Parity]) -> Row:
     """The worst of several comparisons."""
-    tolerance = parity.tolerance_of(case, computed)
     return {
         "network": name,
         "arch": case.arch,
         "input_shape": list(case.input_shape),
         **how,
         "computed": computed,
-        "error": max(one.error for one in found),
-        "tolerance": tolerance,
-        "same_answers": all(one.same_answers for one in found),
-        "largest_logit": min(one.largest for one in found),
-        "spread": min(one.spread for one in found),
-        "holds": all(one.holds(tolerance) for one in found),
+        "error": max(one.relative for one in found),
+        "tolerance": max(one.tolerance for one in found),
+        "agreement": min(one.agreement for one in found),
+        "largest_logit": min(one.max_reference for one in found),
+        "variation": min(one.variation for one in found),
+        "holds": all(one.is_whole for one in found),
     }
 
 

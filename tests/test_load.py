@@ -35,7 +35,7 @@ def assert_same_weights(one, other):
 def test_every_architecture_has_a_golden_case_or_a_sibling():
     tested = {golden(name).arch for name in NAMES}
     families = {family(name) for name in tested} | {"llama"}  # see test_llama
-    families |= {"bert", "gpt#", "vit"}  # see test_transformers_parity
+    families |= {"bert", "gpt#", "vit"}  # see test_parity
     assert {family(name) for name in list_models()} == families
 
 

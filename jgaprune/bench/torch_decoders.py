@@ -1,7 +1,8 @@
 """The language models of `converters` in PyTorch, written from their papers and state_dicts.
 
-Attribute names are those of Hugging Face's classes. They are called with tokens and an attention
-mask, 1 where a token is no padding. Only imported where torch is asked for.
+Attribute names are those of Hugging Face's classes; arguments are those of `converters`. They are
+called with tokens and an attention mask, 1 where a token is no padding. Only imported where torch
+is asked for.
 """
 
 import torch
@@ -29,12 +30,12 @@ class Conv1d(nn.Module):
 
 
 class Gpt2Block(nn.Module):
-    def __init__(self, dim: int, heads: int, eps: float, activation: str):
+    def __init__(self, dim: int, heads: int, hidden: int, eps: float, activation: str):
         super().__init__()
         self.heads, self.activation = heads, ACTIVATIONS[activation]
         self.ln_1, self.ln_2 = nn.LayerNorm(dim, eps), nn.LayerNorm(dim, eps)
         self.attn = Named(c_attn=Conv1d(dim, 3 * dim), c_proj=Conv1d(dim, dim))
-        self.mlp = Named(c_fc=Conv1d(dim, 4 * dim), c_proj=Conv1d(4 * dim, dim))
+        self.mlp = Named(c_fc=Conv1d(dim, hidden), c_proj=Conv1d(hidden, dim))
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         q, k, v = self.attn.c_attn(self.ln_1(x)).chunk(3, -1)
@@ -47,9 +48,11 @@ class Gpt2(nn.Module):
 
     def __init__(
         self,
+        *,
         dim: int = 768,
-        layers: int = 12,
-        heads: int = 12,
+        num_layers: int = 12,
+        num_heads: int = 12,
+        hidden: int = 3072,
         vocabulary: int = 50257,
         positions: int = 1024,
         eps: float = 1e-5,
@@ -57,10 +60,11 @@ class Gpt2(nn.Module):
         tied: bool = True,
     ):
         super().__init__()
+        of_block = (dim, num_heads, hidden, eps, activation)
         self.transformer = Named(
             wte=nn.Embedding(vocabulary, dim),
             wpe=nn.Embedding(positions, dim),
-            h=nn.ModuleList(Gpt2Block(dim, heads, eps, activation) for _ in range(layers)),
+            h=nn.ModuleList(Gpt2Block(*of_block) for _ in range(num_layers)),
             ln_f=nn.LayerNorm(dim, eps),
         )
         self.lm_head = nn.Linear(dim, vocabulary, bias=False)
@@ -76,9 +80,18 @@ class Gpt2(nn.Module):
 
 
 class LlamaBlock(nn.Module):
-    def __init__(self, dim: int, heads: int, kv_heads: int, hidden: int, eps: float, base: float):
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        kv_heads: int,
+        hidden: int,
+        eps: float,
+        base: float,
+        pairing: str,
+    ):
         super().__init__()
-        self.heads, self.kv_heads, self.base = heads, kv_heads, base
+        self.heads, self.kv_heads, self.base, self.pairing = heads, kv_heads, base, pairing
         kv_dim = dim // heads * kv_heads
         shapes = {"q_proj": (dim, dim), "k_proj": (dim, kv_dim), "v_proj": (dim, kv_dim)}
         shapes["o_proj"] = (dim, dim)
@@ -102,14 +115,16 @@ class LlamaBlock(nn.Module):
         return x + mlp.down_proj(F.silu(mlp.gate_proj(y)) * mlp.up_proj(y))
 
     def _turned(self, x: Tensor, heads: int) -> Tensor:
-        """Rotary positions: a channel of the first half of a head with one of the second."""
+        """Rotary positions: channels of a head's two halves in pairs, or neighbouring ones."""
         x = x.unflatten(-1, (heads, -1))
         size = x.shape[-1]
         frequencies = self.base ** (-torch.arange(0, size, 2, dtype=x.dtype) / size)
         angles = torch.outer(torch.arange(x.shape[1], dtype=x.dtype), frequencies)[:, None]
-        first, second = x.chunk(2, -1)
+        halves = self.pairing == "half"
+        first, second = x.chunk(2, -1) if halves else (x[..., ::2], x[..., 1::2])
         real = first * angles.cos() - second * angles.sin()
-        return torch.cat([real, first * angles.sin() + second * angles.cos()], -1).flatten(2)
+        imaginary = first * angles.sin() + second * angles.cos()
+        return torch.stack([real, imaginary], -2 if halves else -1).flatten(2)
 
 
 class Llama(nn.Module):
@@ -117,18 +132,21 @@ class Llama(nn.Module):
 
     def __init__(
         self,
+        *,
         dim: int = 2048,
-        layers: int = 22,
-        heads: int = 32,
-        kv_heads: int = 4,
+        num_layers: int = 22,
+        num_heads: int = 32,
+        num_kv_heads: int = 4,
         hidden: int = 5632,
         vocabulary: int = 32000,
         eps: float = 1e-5,
-        base: float = 10000.0,
+        rope_base: float = 10000.0,
+        pairing: str = "half",
         tied: bool = False,
     ):
         super().__init__()
-        blocks = (LlamaBlock(dim, heads, kv_heads, hidden, eps, base) for _ in range(layers))
+        of_block = (dim, num_heads, num_kv_heads, hidden, eps, rope_base, pairing)
+        blocks = (LlamaBlock(*of_block) for _ in range(num_layers))
         self.model = Named(
             embed_tokens=nn.Embedding(vocabulary, dim),
             layers=nn.ModuleList(blocks),

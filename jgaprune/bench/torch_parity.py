@@ -1,4 +1,4 @@
-"""One comparison of a converted network with the same network in PyTorch.
+"""A converted network and the same network in PyTorch, to be compared.
 
 Both get the same file and the same inputs. PyTorch computes in float64, so that only our own
 rounding is seen. Only imported where torch is asked for.
@@ -14,59 +14,24 @@ import numpy as np
 import torch
 from torch import nn
 
+from jgaprune.bench.parity import TOLERANCES
 from jgaprune.bench.random_weights import channels_last, random_inputs, random_tensors, stream
+from jgaprune.bench.torch_logits import logits_of
 from jgaprune.bench.torch_references import Case
 from jgaprune.converters import assumed_arguments, load, masks_to_source
 from jgaprune.masks import apply_masks
-from jgaprune.model import Model
+from jgaprune.model import PADDING, Model
 from jgaprune.model.forward import Apply
 from jgaprune.types import Array, Buffers, Masks, Params
 
-TOLERANCE = 1e-5
-TOLERANCE_IN_FLOAT64 = 1e-10
-_LEAST_LOGIT = 0.1
-_LEAST_DIFFERENCE = 10 * TOLERANCE
 _KEPT = 0.9
-
-
-class Parity(NamedTuple):
-    """How far two arrays of logits `[..., C]` are apart.
-
-    Attributes:
-      error: `max |ours - theirs| / max |theirs|`.
-      same_answers: whether the largest logit is the same everywhere.
-      largest: `max |theirs|`; near zero it proves nothing.
-      spread: by how much their logits differ between inputs at least, relative to `largest`.
-    """
-
-    error: float
-    same_answers: bool
-    largest: float
-    spread: float
-
-    def holds(self, tolerance: float) -> bool:
-        """Whether the two are equal up to `tolerance`, and the comparison could have failed."""
-        meant = self.largest > _LEAST_LOGIT and self.spread > _LEAST_DIFFERENCE
-        return meant and self.same_answers and self.error <= tolerance
+_LENGTHS = (9, 7, 3, 1)
+"""Of the first windows of tokens; behind them is padding."""
 
 
 def tolerance_of(case: Case, dtype: str = "float32") -> float:
     """Of the error: few layers round less; "float64" is for networks computed in it."""
-    if dtype == "float64":
-        return TOLERANCE_IN_FLOAT64
-    return 2e-6 if case.is_small else TOLERANCE
-
-
-def compare(ours: np.ndarray, theirs: np.ndarray) -> Parity:
-    """Compares logits `[N, ..., C]` of the same inputs."""
-    largest = float(np.abs(theirs).max())
-    differences = np.abs(theirs[1:] - theirs[:-1]).reshape(len(theirs) - 1, -1).max(axis=1)
-    return Parity(
-        error=float(np.abs(ours - theirs).max()) / largest,
-        same_answers=bool((ours.argmax(axis=-1) == theirs.argmax(axis=-1)).all()),
-        largest=largest,
-        spread=float(differences.min()) / largest,
-    )
+    return 2e-6 if case.is_small and dtype == "float32" else TOLERANCES[dtype]
 
 
 class Pair(NamedTuple):
@@ -97,7 +62,9 @@ def pair(
     """
     network = case.build()
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    tensors = {name: _cast(array, dtype) for name, array in random_tensors(shapes).items()}
+    drawn = {name: torch.from_numpy(array) for name, array in random_tensors(shapes).items()}
+    network.load_state_dict(drawn)  # Tensors that share their memory are one of those drawn.
+    tensors = {name: _cast(tensor.numpy(), dtype) for name, tensor in network.state_dict().items()}
     state = {name: torch.from_numpy(_cast(array, np.float64)) for name, array in tensors.items()}
     network = network.double().eval()
     network.load_state_dict(state)
@@ -118,20 +85,24 @@ def in_float64(model: Model) -> Model:
 
 
 def inputs_of(name: str, case: Case, num_inputs: int) -> np.ndarray:
-    """Random inputs in PyTorch's layout, float32 `[N, ...]`."""
-    return random_inputs(name, case.input_shape)[:num_inputs]
+    """Random inputs of our model: float32 `[N, ...]`, channels last, or int32 tokens `[N, L]`.
 
-
-@torch.no_grad()
-def their_logits(network: nn.Module, inputs: np.ndarray) -> np.ndarray:
-    """Of a network in float64."""
-    return network(torch.from_numpy(inputs).double()).numpy()
+    Some tokens are padding, in networks that look both ways in the middle, too.
+    """
+    if "vocabulary" not in case.config:
+        return channels_last(random_inputs(name, case.input_shape))[:num_inputs]
+    tokens = stream(name).randint(0, case.config["vocabulary"], (8, *case.input_shape))
+    for row, length in enumerate(_LENGTHS):
+        tokens[row, length:] = PADDING
+    if case.arch == "bert":
+        tokens[1, 2] = tokens[5, 3:6] = PADDING
+    return tokens[:num_inputs].astype(np.int32)
 
 
 def our_logits(model: Model, inputs: np.ndarray) -> np.ndarray:
     """In the model's own dtype, with products in full precision on GPUs, too."""
     dtype = next(iter(model.params.values())).dtype
-    shown = jnp.asarray(channels_last(inputs), dtype)
+    shown = jnp.asarray(_cast(inputs, dtype))
     with jax.default_matmul_precision("highest"):
         return np.asarray(_logits(model.apply, model.params, model.buffers, shown))
 
@@ -154,7 +125,7 @@ def random_masks(model: Model, num_masks: int) -> Masks:
 
 def our_masked_logits(model: Model, masks: Masks, inputs: np.ndarray) -> np.ndarray:
     """`[P, N, C]`, by a `vmap` over the masks."""
-    shown = jnp.asarray(channels_last(inputs))
+    shown = jnp.asarray(inputs)
 
     def one(masks: Masks) -> jax.Array:
         return model.apply(apply_masks(model.params, masks), model.buffers, shown)
@@ -163,19 +134,15 @@ def our_masked_logits(model: Model, masks: Masks, inputs: np.ndarray) -> np.ndar
         return np.asarray(jax.jit(jax.vmap(one))(masks))
 
 
-@torch.no_grad()
 def their_masked_logits(pair: Pair, masks: Masks, inputs: np.ndarray) -> np.ndarray:
     """`[P, N, C]`: one after another, with the masks in the file's names and layouts."""
     num_masks = len(next(iter(masks.values())))
+    weights = dict(pair.network.named_parameters())
     members = []
     for index in range(num_masks):
         named = masks_to_source(pair.model, {name: mask[index] for name, mask in masks.items()})
-        masked = {
-            name: weights * torch.from_numpy(named[name]) if name in named else weights
-            for name, weights in pair.network.state_dict().items()
-        }
-        shown = torch.from_numpy(inputs).double()
-        members.append(torch.func.functional_call(pair.network, masked, (shown,)).numpy())
+        masked = {name: weights[name] * torch.tensor(mask) for name, mask in named.items()}
+        members.append(logits_of(pair.network, inputs, masked))
     return np.stack(members)
 
 

@@ -12,12 +12,28 @@ from torch import nn
 
 from jgaprune.bench import torch_cnns as cnns
 from jgaprune.bench import torch_networks as small
+from jgaprune.bench.torch_bert import bert
+from jgaprune.bench.torch_decoders import Gpt2, Llama
+from jgaprune.bench.torch_transformers import vit
+
+
+def _of_windows(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """The builder, called with the length of the windows, too: the network takes any."""
+
+    def without_context(*, context: int = 0, **arguments: Any) -> nn.Module:
+        return build(**arguments)
+
+    return without_context
+
 
 REFERENCES: dict[str, Callable[..., nn.Module]] = {
+    "bert": _of_windows(bert),
     **{f"cifar_resnet{d}": partial(small.CifarResNet, d) for d in (20, 32, 44, 56, 110)},
     **{f"cifar_vgg{depth}_bn": partial(cnns.Vgg, depth, 1) for depth in cnns.CONVOLUTIONS},
     "digits_cnn": small.DigitsCNN,
+    "gpt2": _of_windows(Gpt2),
     "lenet5": small.LeNet5,
+    "llama": _of_windows(Llama),
     "mlp": small.mlp,
     "mobilenet_v2": cnns.MobileNetV2,
     "paper_cifar10": small.PaperCifar10,
@@ -25,6 +41,7 @@ REFERENCES: dict[str, Callable[..., nn.Module]] = {
     **{f"resnet{depth}": partial(cnns.ResNet, depth) for depth in cnns.BLOCKS},
     "squeezenet1_1": cnns.SqueezeNet,
     **{f"vgg{depth}_bn": partial(cnns.Vgg, depth, 7) for depth in cnns.CONVOLUTIONS},
+    "vit": vit,
 }
 """By the architecture's name: `arguments of the architecture -> network with the file's names`."""
 
@@ -34,7 +51,7 @@ class Case(NamedTuple):
 
     Attributes:
       arch: architecture name.
-      input_shape: one input's shape in PyTorch.
+      input_shape: one input's shape in PyTorch; where `config` has a vocabulary, inputs are tokens.
       config: arguments of the architecture, where they are not its defaults.
       is_small: whether rounding has few layers to grow in.
     """
@@ -61,6 +78,24 @@ _SQUEEZENET = {
     "squeezed": (8, 8, 8, 8, 12, 12, 12, 12),
     "expanded": (12, 12, 16, 16, 20, 20, 24, 24),
     "num_classes": 7,
+}
+_TRANSFORMER = {"dim": 32, "num_layers": 2, "num_heads": 4, "hidden": 44}
+_VIT = _TRANSFORMER | {"patch_size": 8, "image_size": (24, 16), "num_classes": 5}
+_TOKENS = _TRANSFORMER | {"vocabulary": 50, "context": 9}
+_BERT = _TOKENS | {"positions": 16, "num_classes": 3}
+_GPT2 = _TOKENS | {"positions": 16}
+_LLAMA = _TOKENS | {"num_kv_heads": 2}
+_TRANSFORMERS = {
+    "vit_timm": Case("vit", (3, 24, 16), _VIT),
+    "vit_hf": Case("vit", (3, 24, 16), _VIT | {"fused": False}),
+    "vit_hf_pooler": Case("vit", (3, 24, 16), _VIT | {"fused": False, "head": "pooler"}),
+    "bert_classifier": Case("bert", (9,), _BERT, True),
+    "bert_tokens": Case("bert", (9,), _BERT | {"head": "tokens"}, True),
+    "bert_pooler": Case("bert", (9,), _BERT | {"head": "pooler"}),
+    "gpt2_tied": Case("gpt2", (9,), _GPT2, True),
+    "gpt2_untied": Case("gpt2", (9,), _GPT2 | {"tied": False}, True),
+    "llama_grouped": Case("llama", (9,), _LLAMA | {"rope_base": 5000.0}, True),
+    "llama_tied": Case("llama", (9,), _LLAMA | {"num_kv_heads": 4, "tied": True}, True),
 }
 CASES = {
     **{
@@ -106,4 +141,5 @@ CASES = {
     "mlp_on_colour_images": Case(
         "mlp", (3, 8, 8), {"widths": (192, 24, 24, 10), "input_shape": (8, 8, 3)}, True
     ),
+    **_TRANSFORMERS,
 }

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from jgaprune.bench.timing import Runner
+from jgaprune.bench.torch_logits import channels_first
 from jgaprune.bench.torch_references import REFERENCES
 from jgaprune.converters.leaves import from_leaf
 from jgaprune.model import Model
@@ -27,7 +28,7 @@ def torch_rivals(model: Model, inputs: Array, masks: Masks) -> dict[str, Runner]
     """Runners that predict classes for every candidate, by name.
 
     Args:
-      model: from `jgaprune.converters`; for other models there are no rivals.
+      model: from `jgaprune.converters`; for other models, and those of tokens, there are no rivals.
       inputs: `[N, ...]`, channels last.
       masks: boolean, with leading axis `P`.
 
@@ -37,7 +38,8 @@ def torch_rivals(model: Model, inputs: Array, masks: Masks) -> dict[str, Runner]
       all candidates at once. Each returns predictions `int64 [P, N]`. They run where JAX does, on
       the CPU or a CUDA device.
     """
-    if model.spec.name not in REFERENCES or not model.spec.tensors:
+    is_known = model.spec.name in REFERENCES and model.spec.tensors
+    if not is_known or model.spec.vocabulary is not None:
         return {}
     device = torch.device("cuda" if jax.default_backend() == "gpu" else "cpu")
     if device.type == "cuda":
@@ -47,7 +49,7 @@ def torch_rivals(model: Model, inputs: Array, masks: Masks) -> dict[str, Runner]
     leaves = {**model.params, **model.buffers}
     network.load_state_dict(_as_tensors(model, leaves, device), strict=False)
     dense = {name: weights.detach() for name, weights in network.named_parameters()}
-    shown = torch.tensor(_channels_first(np.asarray(inputs)), device=device)
+    shown = torch.tensor(channels_first(np.asarray(inputs)), device=device)
     num_candidates = next(iter(masks.values())).shape[0]
     population = [
         _as_tensors(model, {name: mask[index] for name, mask in masks.items()}, device)
@@ -74,11 +76,6 @@ def _as_tensors(model: Model, leaves: dict[str, Array], device: torch.device) ->
         for leaf, tensor in model.spec.tensors
         if leaf in leaves
     }
-
-
-def _channels_first(inputs: np.ndarray) -> np.ndarray:
-    moved = np.moveaxis(inputs, -1, 1) if inputs.ndim == 4 else inputs
-    return np.ascontiguousarray(moved)
 
 
 def _by_sorting(scores: Weights) -> Weights:

@@ -1,11 +1,12 @@
-"""The encoders of `converters` in PyTorch, written from their papers and state_dicts.
+"""The vision transformers of `converters` in PyTorch, written from the paper and state_dicts.
 
-Attribute names are those of timm (`TimmVit`) or of Hugging Face's classes. BERT is called with
-tokens and an attention mask, 1 where a token is no padding. Only imported where torch is asked
+Attribute names are those of timm (`TimmVit`) or of Hugging Face's classes; arguments are those of
+`converters`. Parts that other transformers share are here, too. Only imported where torch is asked
 for.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from torch.nn import functional as F  # noqa: N812
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
-    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
     "silu": F.silu,
 }
@@ -46,39 +48,52 @@ class Named(nn.Module):
 
 
 class TimmBlock(nn.Module):
-    def __init__(self, dim: int, heads: int, hidden: int, eps: float):
+    def __init__(
+        self, dim: int, heads: int, hidden: int, eps: float, activation: str, qkv_bias: bool
+    ):
         super().__init__()
-        self.heads = heads
+        self.heads, self.activation = heads, ACTIVATIONS[activation]
         self.norm1, self.norm2 = nn.LayerNorm(dim, eps), nn.LayerNorm(dim, eps)
-        self.attn = Named(qkv=nn.Linear(dim, 3 * dim), proj=nn.Linear(dim, dim))
+        qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.attn = Named(qkv=qkv, proj=nn.Linear(dim, dim))
         self.mlp = Named(fc1=nn.Linear(dim, hidden), fc2=nn.Linear(hidden, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.attn.qkv(self.norm1(x)).chunk(3, -1)
         x = x + self.attn.proj(attend(q, k, v, self.heads))
-        return x + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(x))))
+        return x + self.mlp.fc2(self.activation(self.mlp.fc1(self.norm2(x))))
 
 
 class TimmVit(nn.Module):
-    """ViT with timm's names; `size` is of the image, height and width."""
+    """ViT with timm's names, which has no pooler; `image_size` is height and width."""
 
     def __init__(
         self,
+        *,
         dim: int = 192,
-        layers: int = 12,
-        heads: int = 3,
-        patch: int = 16,
-        size: tuple[int, int] = (224, 224),
-        classes: int = 1000,
+        num_layers: int = 12,
+        num_heads: int = 3,
+        hidden: int = 768,
+        num_classes: int = 1000,
+        head: str = "classifier",
+        patch_size: int = 16,
+        image_size: tuple[int, int] = (224, 224),
+        channels: int = 3,
+        qkv_bias: bool = True,
         eps: float = 1e-6,
+        activation: str = "gelu",
     ):
         super().__init__()
-        patches = (size[0] // patch) * (size[1] // patch)
+        if head == "pooler":
+            raise ValueError("timm's ViT has no pooler: head must be classifier or none.")
+        patches = (image_size[0] // patch_size) * (image_size[1] // patch_size)
         self.cls_token = nn.Parameter(torch.randn(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.randn(1, patches + 1, dim))
-        self.patch_embed = Named(proj=nn.Conv2d(3, dim, patch, stride=patch))
-        self.blocks = nn.ModuleList(TimmBlock(dim, heads, 4 * dim, eps) for _ in range(layers))
-        self.norm, self.head = nn.LayerNorm(dim, eps), nn.Linear(dim, classes)
+        self.patch_embed = Named(proj=nn.Conv2d(channels, dim, patch_size, stride=patch_size))
+        of_block = (dim, num_heads, hidden, eps, activation, qkv_bias)
+        self.blocks = nn.ModuleList(TimmBlock(*of_block) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(dim, eps)
+        self.head = nn.Linear(dim, num_classes) if head == "classifier" else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embed.proj(x).flatten(2).transpose(1, 2)
@@ -89,20 +104,23 @@ class TimmVit(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    def __init__(self, dim: int, heads: int):
+    def __init__(self, dim: int, heads: int, bias: bool = True):
         super().__init__()
         self.heads = heads
-        self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
+        self.query, self.key, self.value = (nn.Linear(dim, dim, bias=bias) for _ in range(3))
 
     def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
         return attend(self.query(x), self.key(x), self.value(x), self.heads, seen)
 
 
 class HfVitLayer(nn.Module):
-    def __init__(self, dim: int, heads: int, hidden: int, eps: float):
+    def __init__(
+        self, dim: int, heads: int, hidden: int, eps: float, activation: str, qkv_bias: bool
+    ):
         super().__init__()
+        self.activation = ACTIVATIONS[activation]
         self.attention = Named(
-            attention=SelfAttention(dim, heads), output=Named(dense=nn.Linear(dim, dim))
+            attention=SelfAttention(dim, heads, qkv_bias), output=Named(dense=nn.Linear(dim, dim))
         )
         self.intermediate = Named(dense=nn.Linear(dim, hidden))
         self.output = Named(dense=nn.Linear(hidden, dim))
@@ -111,35 +129,47 @@ class HfVitLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention.output.dense(self.attention.attention(self.layernorm_before(x)))
-        y = F.gelu(self.intermediate.dense(self.layernorm_after(x)))
+        y = self.activation(self.intermediate.dense(self.layernorm_after(x)))
         return x + self.output.dense(y)
 
 
 class HfVit(nn.Module):
-    """ViT with the names of `ViTForImageClassification`."""
+    """ViT with the names of `ViTForImageClassification`; without a classifier, `ViTModel`'s."""
 
     def __init__(
         self,
+        *,
         dim: int = 768,
-        layers: int = 12,
-        heads: int = 12,
-        patch: int = 16,
-        size: tuple[int, int] = (224, 224),
-        classes: int = 1000,
+        num_layers: int = 12,
+        num_heads: int = 12,
+        hidden: int = 3072,
+        num_classes: int = 1000,
+        head: str = "classifier",
+        patch_size: int = 16,
+        image_size: tuple[int, int] = (224, 224),
+        channels: int = 3,
+        qkv_bias: bool = True,
         eps: float = 1e-12,
+        activation: str = "gelu",
     ):
         super().__init__()
-        patches = (size[0] // patch) * (size[1] // patch)
+        patches = (image_size[0] // patch_size) * (image_size[1] // patch_size)
         embeddings = Named(
-            patch_embeddings=Named(projection=nn.Conv2d(3, dim, patch, stride=patch))
+            patch_embeddings=Named(
+                projection=nn.Conv2d(channels, dim, patch_size, stride=patch_size)
+            )
         )
         embeddings.cls_token = nn.Parameter(torch.randn(1, 1, dim))
         embeddings.position_embeddings = nn.Parameter(torch.randn(1, patches + 1, dim))
-        layer = nn.ModuleList(HfVitLayer(dim, heads, 4 * dim, eps) for _ in range(layers))
+        of_layer = (dim, num_heads, hidden, eps, activation, qkv_bias)
+        layer = nn.ModuleList(HfVitLayer(*of_layer) for _ in range(num_layers))
         self.vit = Named(
             embeddings=embeddings, encoder=Named(layer=layer), layernorm=nn.LayerNorm(dim, eps)
         )
-        self.classifier = nn.Linear(dim, classes)
+        if head == "pooler":
+            self.vit.pooler = Named(dense=nn.Linear(dim, dim))
+        self.head = head
+        self.classifier = nn.Linear(dim, num_classes) if head == "classifier" else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         embeddings = self.vit.embeddings
@@ -148,68 +178,10 @@ class HfVit(nn.Module):
         x = x + embeddings.position_embeddings
         for layer in self.vit.encoder.layer:
             x = layer(x)
-        return self.classifier(self.vit.layernorm(x)[:, 0])
+        x = self.vit.layernorm(x)[:, 0]
+        return torch.tanh(self.vit.pooler.dense(x)) if self.head == "pooler" else self.classifier(x)
 
 
-class BertLayer(nn.Module):
-    def __init__(self, dim: int, heads: int, hidden: int, eps: float, activation: str):
-        super().__init__()
-        self.attention = Named(
-            self=SelfAttention(dim, heads),
-            output=Named(dense=nn.Linear(dim, dim), LayerNorm=nn.LayerNorm(dim, eps)),
-        )
-        self.intermediate = Named(dense=nn.Linear(dim, hidden))
-        self.output = Named(dense=nn.Linear(hidden, dim), LayerNorm=nn.LayerNorm(dim, eps))
-        self.activation = ACTIVATIONS[activation]
-
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        after = self.attention.output
-        x = after.LayerNorm(after.dense(self.attention.self(x, seen)) + x)
-        y = self.activation(self.intermediate.dense(x))
-        return self.output.LayerNorm(self.output.dense(y) + x)
-
-
-class Bert(nn.Module):
-    """`BertModel`: its pooled output, or that of all tokens without a pooler."""
-
-    def __init__(
-        self,
-        dim: int = 768,
-        layers: int = 12,
-        heads: int = 12,
-        vocabulary: int = 30522,
-        positions: int = 512,
-        eps: float = 1e-12,
-        activation: str = "gelu",
-        pooler: bool = True,
-    ):
-        super().__init__()
-        self.embeddings = Named(
-            word_embeddings=nn.Embedding(vocabulary, dim),
-            position_embeddings=nn.Embedding(positions, dim),
-            token_type_embeddings=nn.Embedding(2, dim),
-            LayerNorm=nn.LayerNorm(dim, eps),
-        )
-        blocks = (BertLayer(dim, heads, 4 * dim, eps, activation) for _ in range(layers))
-        self.encoder = Named(layer=nn.ModuleList(blocks))
-        self.pooler = Named(dense=nn.Linear(dim, dim)) if pooler else None
-
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        embeddings, positions = self.embeddings, torch.arange(tokens.shape[1])
-        x = embeddings.word_embeddings(tokens) + embeddings.position_embeddings(positions)
-        x = embeddings.LayerNorm(x + embeddings.token_type_embeddings(torch.zeros_like(tokens)))
-        for layer in self.encoder.layer:
-            x = layer(x, keys_seen(mask))
-        return x if self.pooler is None else torch.tanh(self.pooler.dense(x[:, 0]))
-
-
-class BertClassifier(nn.Module):
-    """`BertForSequenceClassification`, or `BertForTokenClassification` without a pooler."""
-
-    def __init__(self, classes: int = 2, dim: int = 768, **sizes):
-        super().__init__()
-        self.bert = Bert(dim, **sizes)
-        self.classifier = nn.Linear(dim, classes)
-
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        return self.classifier(self.bert(tokens, mask))
+def vit(*, fused: bool = True, **arguments: Any) -> nn.Module:
+    """timm's where one layer makes queries, keys and values, else Hugging Face's."""
+    return TimmVit(**arguments) if fused else HfVit(**arguments)

@@ -1,11 +1,10 @@
-"""PyTorch's logits for a converted model: its network, the file's weights, the same inputs.
+"""PyTorch's network for a converted model, with the weights of the file.
 
 The weights are the file's own arrays, in its layouts; nothing that was converted comes back.
 Only imported where torch is asked for.
 """
 
 import importlib
-import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from jgaprune.bench.torch_references import REFERENCES
+from jgaprune.converters.catalog import find_architecture
 from jgaprune.converters.formats import read
 from jgaprune.converters.leaves import is_leaf_name, tensor_name
-from jgaprune.converters.names import WRAPPERS, natural_order
+from jgaprune.converters.names import WRAPPERS
 from jgaprune.model import Model
 
 Arrays = Mapping[str, np.ndarray]
@@ -42,8 +42,10 @@ def known_network(model: Model) -> nn.Module:
             "converted from."
         )
     network = REFERENCES[name](**dict(model.spec.config))
-    tensors = {tensor_name(leaf): arrays[tensor.name] for leaf, tensor in model.spec.tensors}
-    return _filled(network, _in_order(network, tensors))
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    spelled = find_architecture(name).renamed(shapes)
+    ours = {tensor_name(leaf): arrays[tensor.name] for leaf, tensor in model.spec.tensors}
+    return _filled(network, {spelled.get(name, name): array for name, array in ours.items()})
 
 
 def own_network(model: Model, place: str) -> nn.Module:
@@ -65,40 +67,6 @@ def own_network(model: Model, place: str) -> nn.Module:
     return _filled(network, {_name_in(wanted, name): array for name, array in arrays.items()})
 
 
-@torch.no_grad()
-def logits_of(network: nn.Module, inputs: np.ndarray) -> np.ndarray:
-    """The network's answer to a model's inputs, in evaluation mode and float64.
-
-    Args:
-      network: gets channels before height and width; its output may be the logits, a tuple
-        that starts with them, or an object that has them as `logits`.
-      inputs: floats `[N, ...]`, channels last, or tokens `[N, L]`, negative ones being padding:
-        networks that take an attention mask get it.
-    """
-    shown = torch.from_numpy(_channels_first(inputs))
-    network = network.double().eval()
-    output = network(shown.double()) if shown.is_floating_point() else _read(network, shown.long())
-    output = getattr(output, "logits", output)
-    output = output[0] if isinstance(output, tuple) else output
-    if not isinstance(output, Tensor):
-        raise ValueError(
-            f"the PyTorch network gave a {type(output).__name__}; expected logits, a tuple that "
-            "starts with them, or an object with the attribute logits."
-        )
-    return output.double().numpy()
-
-
-def _read(network: nn.Module, tokens: Tensor) -> Any:
-    """The answer to tokens, of which negative ones are padding."""
-    mask = (tokens >= 0).long()
-    tokens = tokens.clamp(min=0)
-    parameters = inspect.signature(network.forward).parameters
-    if "attention_mask" in parameters:
-        return network(tokens, attention_mask=mask)
-    needed = [one for one in parameters.values() if one.default is one.empty]
-    return network(tokens, mask) if len(needed) > 1 else network(tokens)
-
-
 def _arrays_of(model: Model) -> dict[str, np.ndarray]:
     if model.spec.source is None:
         raise ValueError("the model comes from no file, so there are no weights to compare with.")
@@ -115,7 +83,7 @@ def _filled(network: nn.Module, arrays: Arrays) -> nn.Module:
         for name, tensor in network.state_dict().items()
         if not tensor.is_floating_point()
     }
-    state |= {name: _as_tensor(array) for name, array in arrays.items()}
+    state |= {name: _as_tensor(array) for name, array in _with_shared(network, arrays).items()}
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -125,15 +93,14 @@ def _filled(network: nn.Module, arrays: Arrays) -> nn.Module:
     return network
 
 
-def _in_order(network: nn.Module, arrays: Arrays) -> Arrays:
-    """The arrays by the network's names; by their order where names are the author's choice."""
-    wanted = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
-    if set(wanted) == set(arrays) or len(wanted) != len(arrays):
-        return arrays
-    given = sorted(arrays, key=natural_order)
-    return dict(
-        zip(sorted(wanted, key=natural_order), (arrays[name] for name in given), strict=True)
-    )
+def _with_shared(network: nn.Module, arrays: Arrays) -> Arrays:
+    """The arrays, under all names of a tensor: of those a file may hold any."""
+    places = {
+        name: tensor.data_ptr() for name, tensor in network.state_dict().items() if tensor.numel()
+    }
+    held = {places[name]: array for name, array in arrays.items() if name in places}
+    shared = {name: held[place] for name, place in places.items() if place in held}
+    return {**shared, **arrays}
 
 
 def _as_tensor(array: np.ndarray) -> Tensor:
@@ -173,8 +140,3 @@ def _current_folder_importable() -> Iterator[None]:
         yield
     finally:
         sys.path.remove("")
-
-
-def _channels_first(inputs: np.ndarray) -> np.ndarray:
-    moved = np.moveaxis(inputs, -1, 1) if inputs.ndim == 4 else inputs
-    return np.ascontiguousarray(moved)

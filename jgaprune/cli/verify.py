@@ -123,9 +123,9 @@ def _reference(model: Model, module: str | None) -> Any:
 
 
 def _check(model: Model, network: Any, inputs: np.ndarray, dtype: str) -> Parity:
-    from jgaprune.bench.torch_verify import logits_of
+    from jgaprune.bench.torch_logits import logits_of
 
-    return compare(_our_logits(model, inputs, dtype), logits_of(network, inputs))
+    return compare(_our_logits(model, inputs, dtype), logits_of(network, inputs), inputs)
 
 
 def _our_logits(model: Model, inputs: np.ndarray, dtype: str) -> np.ndarray:
