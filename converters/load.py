@@ -12,7 +12,7 @@ from jgaprune.converters.arguments import complete, contradicting
 from jgaprune.converters.catalog import KERAS, find_architecture
 from jgaprune.converters.errors import ConversionError
 from jgaprune.converters.faults import explain_misfit
-from jgaprune.converters.fit import Fit, fit, infer
+from jgaprune.converters.fit import Fit, fit, infer, shapes_of
 from jgaprune.converters.formats import SourceFile, read
 from jgaprune.converters.guess import fitting_architectures, guess
 from jgaprune.converters.hugging_face import arch_told, arguments_told, told_by
@@ -54,7 +54,7 @@ def load(
         message lists all of them and what to do.
       FormatError: the file can't be read.
     """
-    source = read(path)
+    source, asked = read(path), tuple(arch_config)
     refuse_quantised(source.tensors)
     if arch == KERAS or (arch == "auto" and has_graph(source)):
         return _sourced(load_keras(source, preprocessing=preprocessing, **arch_config), source)
@@ -64,8 +64,10 @@ def load(
         arch_config = {**guessed, **arch_config}
     architecture = find_architecture(arch)
     known = known_names(source.tensors)
-    inferred = infer(architecture, known) | arguments_told(source, architecture)
+    by_config = arguments_told(source, architecture)
+    inferred = infer(architecture, known) | by_config
     config = complete(architecture, inferred, arch_config)
+    told = {*asked, *by_config, *architecture.told(shapes_of(known))}
     fitted = fit(architecture, config, known)
     if fitted.num_faults:
         fitting = [name for name, _ in fitting_architectures(known)]
@@ -81,8 +83,12 @@ def load(
         padding=architecture.padding,
         start_token=architecture.start_token(config),
     )
-    told = told_by(source, model.spec)
-    spec = replace(told, tensors=fitted.tensors, config=tuple(sorted(config.items())))
+    spec = replace(
+        told_by(source, model.spec),
+        tensors=fitted.tensors,
+        config=tuple(sorted(config.items())),
+        assumed=tuple(name for name in architecture.assumed if name not in told),
+    )
     return _sourced(model._replace(spec=spec), source)
 
 

@@ -88,6 +88,7 @@ def test_halves_turned_together_are_neighbours_in_another_order(prefix, tmp_path
 def test_tables_of_positions_tell_the_heads_and_have_no_leaf(model):
     config = dict(model.spec.config)
     assert (config["num_heads"], config["num_kv_heads"], config["context"]) == (4, 2, 6)
+    assert model.spec.assumed == ("eps", "rope_base")
     assert not any("freq" in leaf for leaf, _ in model.spec.tensors)
 
 

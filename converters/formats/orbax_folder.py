@@ -133,9 +133,15 @@ def _explain_folder(folder: str, inside: list[str], items: list[str]) -> str:
         return f"holds steps of a CheckpointManager; give one of {_listing(folder, steps)}"
     if weights:
         return f"is a folder; give one of its files: {_listing(folder, weights)}"
+    if "config.json" in inside:
+        return (
+            "holds config.json, but no model.safetensors or pytorch_model.bin, whole or in shards. "
+            "Download the whole folder again"
+        )
     return (
-        f"is a folder without an Orbax checkpoint (no {_MARK} inside; it may be incomplete). Give "
-        "a weight file, or the folder that a StandardCheckpointer wrote"
+        f"is a folder without an Orbax checkpoint (no {_MARK} inside; it may be incomplete) and "
+        "without the weights of a Hugging Face model. Give a weight file, or a folder that holds "
+        "one of both"
     )
 
 

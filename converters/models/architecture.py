@@ -51,6 +51,11 @@ def second_token(config: Config) -> int:
     return 1
 
 
+def nothing_told(shapes: Shapes) -> tuple[str, ...]:
+    """For networks whose files hold nothing but weights and statistics."""
+    return ()
+
+
 def same_names(shapes: Shapes) -> dict[str, str]:
     """For networks whose tensor names are fixed."""
     return {}
@@ -82,7 +87,8 @@ class Architecture(NamedTuple):
       padding: whether inputs may be padded with tokens -1.
       start_token: `config -> ` the token that text begins with.
       hf: what a Hugging Face `config.json` tells, or None.
-      assumed: names of arguments that no file tells, so that `infer` only has defaults.
+      assumed: names of arguments that weights don't tell, so that `infer` only has defaults.
+      told: `shapes -> ` those of `assumed` that other tensors of this file tell.
     """
 
     name: str
@@ -101,6 +107,7 @@ class Architecture(NamedTuple):
     start_token: Callable[[Config], int] = second_token
     hf: HfConfig | None = None
     assumed: tuple[str, ...] = ()
+    told: Callable[[Shapes], tuple[str, ...]] = nothing_told
 
 
 def rows_of(shapes: Shapes, name: str, default: int) -> int:

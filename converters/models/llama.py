@@ -33,6 +33,7 @@ from jgaprune.converters.models.llama_names import (
     is_table,
     renamed,
     tied,
+    told,
 )
 from jgaprune.model import Preprocessing
 from jgaprune.types import Array
@@ -234,6 +235,7 @@ LLAMA = Architecture(
     is_likely=is_likely,
     renamed=renamed,
     assumed=("num_heads", "num_kv_heads", "context", "eps", "rope_base"),
+    told=told,
     vocabulary=lambda config: config["vocabulary"],
     is_derived=is_table,
     padding=True,

@@ -82,6 +82,13 @@ def _told_by_tables(shapes: Shapes) -> tuple[int, int]:
     return 2 * (known[1] or next(iter(frequencies), (0,))[0]), known[0]
 
 
+def told(shapes: Shapes) -> tuple[str, ...]:
+    """The arguments that tables of positions tell."""
+    head_size, context = _told_by_tables(shapes)
+    heads = ("num_heads", "num_kv_heads") if head_size else ()
+    return (*heads, "context") if context else heads
+
+
 def is_table(name: str) -> bool:
     """Whether a tensor holds sines and cosines, or frequencies, of positions."""
     return name.endswith((*_TABLES, "rotary_emb.inv_freq"))

@@ -42,7 +42,7 @@ def inspect(*, weights: str, arch: str, arch_config: dict[str, Any], as_json: bo
             raise
         reason = str(error)
     if model:
-        tell_assumed(model, arch_config)
+        tell_assumed(model)
     document = describe(source, model, reason)
     click.echo(json.dumps(document, indent=2) if as_json else _as_text(document))
 

@@ -223,16 +223,15 @@ def load_model(
       ValueError: the file can't be read or doesn't fit, or the normalisation doesn't.
     """
     model = converters.load(arch, weights, **config)
-    tell_assumed(model, config)
+    tell_assumed(model)
     return model._replace(spec=with_normalisation(model.spec, mean, std))
 
 
-def tell_assumed(model: Model, config: dict[str, Any]) -> None:
-    """Says on stderr which arguments no file tells and the user did not give."""
-    names = [name for name in converters.assumed_arguments(model.spec.name) if name not in config]
-    if names:
+def tell_assumed(model: Model) -> None:
+    """Says on stderr which arguments neither the source nor the user told."""
+    if model.spec.assumed:
         values = dict(model.spec.config)
-        told = ", ".join(f"{name}={values[name]}" for name in names)
+        told = ", ".join(f"{name}={values[name]}" for name in model.spec.assumed)
         click.echo(
             f"jgaprune: assumed, since weights don't tell: {told}. If that is wrong, use "
             "--arch-config.",

@@ -91,6 +91,7 @@ class ModelSpec:
       source: the file it came from, or None.
       tensors: `(leaf name, SourceTensor)` for every leaf that came from a file.
       config: the architecture's arguments, as sorted `(name, value)` pairs.
+      assumed: names of those that neither the source nor the caller told.
     """
 
     name: str
@@ -108,6 +109,7 @@ class ModelSpec:
     source: Source | None = None
     tensors: tuple[tuple[str, SourceTensor], ...] = ()
     config: tuple[tuple[str, object], ...] = ()
+    assumed: tuple[str, ...] = ()
 
     @property
     def spatial_axes(self) -> tuple[int, ...]:
