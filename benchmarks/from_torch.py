@@ -157,10 +157,10 @@ def _both(size: int, num_inputs: int) -> tuple[Model, Model, np.ndarray]:
     """ResNet-18 as an architecture and through torch, of one state, and images channels first."""
     import torch
 
-    from jgaprune.bench.torch_networks import ResNet18
+    from jgaprune.bench.torch_cnns import ResNet
     from jgaprune.bench.torch_zoo import shaken
 
-    module = shaken(ResNet18())
+    module = shaken(ResNet(18))
     images = np.random.default_rng(0).standard_normal((num_inputs, 3, size, size), np.float32)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "resnet18.pth"

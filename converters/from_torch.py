@@ -1,8 +1,9 @@
 """Any `torch.nn.Module` as a `Model`, through `torch.export`.
 
-A network that `load` knows by its architecture is better loaded so: its program is laid out for
-JAX, channels last, its file can be read without torch, and whoever reads it sees layers. This is
-for all others. Both compute the same; how fast, `benchmarks/from_torch.py` says.
+A network that `load` knows by its architecture is better loaded so: its file is read without torch
+and without its author's code, loading takes a fraction of the time, inputs have the channels last
+as those of all other models, and its modules can be read. This is for all others. Both compute the
+same, equally fast on CPU (`benchmarks/from_torch.py`).
 
 Torch is imported when `from_torch` is called, and needed no longer once it has returned.
 """
