@@ -84,6 +84,12 @@ def from_torch(
     captured = capture(torch, computed, example, keyword)
     lowered = lower(captured, values)
     label = name or type(module).__name__
+    tokens = None if example.is_floating_point() else vocabulary or lowered.vocabulary
+    if tokens is None and not example.is_floating_point():
+        raise ConversionError(
+            f"{label} takes integers {list(example.shape)}, and looks them up in no embedding that "
+            "tells how many tokens there are. Pass vocabulary=, or a module that takes floats."
+        )
     forward = _forward(values, lowered, label)
     model = Model.from_forward(
         forward,
@@ -91,7 +97,7 @@ def from_torch(
         name=label,
         prunable=prunable or _is_weight(lowered),
         preprocessing=preprocessing,
-        tokens=Tokens(None if example.is_floating_point() else vocabulary or lowered.vocabulary),
+        tokens=Tokens(tokens),
     )
     axis = 0 if example.ndim > 2 else -1
     return model._replace(

@@ -89,9 +89,10 @@ def export(
         target.write(draft, tensors, source)
         if packed is not None:
             write_npz(_masks_path(draft, target), packed)
-        if masks_path and target.suffixes:
-            os.replace(_masks_path(draft, target), masks_path)
-        _put_in_place(draft, weights_path)
+        if target.suffixes:
+            _put_both(draft, weights_path, target)
+        else:
+            _put_in_place(draft, weights_path)
     return Exported(weights_path, masks_path, len(tensors))
 
 
@@ -164,6 +165,23 @@ def _masks_path(weights: Path, target: _Target) -> Path:
         return weights / "masks.npz"
     suffix = next((one for one in target.suffixes if weights.name.endswith(one)), "")
     return weights.with_name(f"{weights.name.removesuffix(suffix)}.masks.npz")
+
+
+def _put_both(draft: Path, weights: Path, target: _Target) -> None:
+    """Weights and masks in place of earlier ones, which stay if that fails."""
+    masks, drafted = _masks_path(weights, target), _masks_path(draft, target)
+    earlier = draft.with_name("earlier")
+    if masks.exists():
+        os.replace(masks, earlier)
+    try:
+        if drafted.exists():
+            os.replace(drafted, masks)
+        _put_in_place(draft, weights)
+    except OSError:
+        masks.unlink(missing_ok=True)
+        if earlier.exists():
+            os.replace(earlier, masks)
+        raise
 
 
 def _put_in_place(draft: Path, place: Path) -> None:

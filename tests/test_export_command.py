@@ -231,6 +231,35 @@ def test_a_full_disk_leaves_the_old_files(saved, tmp_path, monkeypatch):
     assert below(tmp_path) == before
 
 
+def test_old_masks_come_back_with_old_weights(saved, tmp_path, monkeypatch):
+    def refuse(draft, place):
+        raise OSError("no")
+
+    out, masks = tmp_path / "out.npz", tmp_path / "out.masks.npz"
+    out.write_bytes(b"old")
+    masks.write_bytes(b"old masks")
+    monkeypatch.setattr("jgaprune.converters.targets._put_in_place", refuse)
+    command = ("export", "--run", saved, "--to", "npz", "--out", out, "--overwrite")
+    assert run(*command).exit_code != 0
+    assert (out.read_bytes(), masks.read_bytes()) == (b"old", b"old masks")
+
+
+def test_old_masks_do_not_stay_beside_new_weights(folder, tmp_path):
+    model, out = load("digits_cnn", folder / "model.safetensors"), tmp_path / "out.npz"
+    (tmp_path / "out.masks.npz").write_bytes(b"old masks")
+    export(model, model.params, model.buffers, to="npz", out=out, overwrite=True)
+    assert out.exists() and not (tmp_path / "out.masks.npz").exists()
+
+
+def test_links_out_of_a_hugging_face_folder_are_not_followed(folder, tmp_path):
+    model = load("digits_cnn", folder / "model.safetensors")
+    (tmp_path / "secret").write_text("mine")
+    (folder / "tokenizer.model").symlink_to(tmp_path / "secret")
+    with pytest.raises(FormatError, match="tokenizer.model is a link out of the folder"):
+        export(model, model.params, model.buffers, to="hf", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_faults_of_the_run_and_of_the_place_are_listed_together(tmp_path):
     result = run("export", "--run", tmp_path, "--to", "npz", "--out", tmp_path / "no" / "x.pth")
     assert result.exit_code == 2

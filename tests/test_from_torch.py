@@ -302,6 +302,79 @@ def test_synthesis_knows_which_axes_are_spatial(key):
     assert max(apart[1:]) < apart[0]
 
 
+class FromTheLast(nn.Module):
+    """Weights turned by axes that are counted from the last one."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 4))
+
+    def forward(self, x):
+        return x @ self.weight.permute(-1, 0)
+
+
+def test_axes_may_be_counted_from_the_last():
+    module, inputs = FromTheLast(), torch.randn(3, 4)
+    model = from_torch(module, inputs)
+    assert_same(module, model, inputs)
+    back = to_source(model, model.params, model.buffers)
+    np.testing.assert_array_equal(back["weight"], module.weight.detach().numpy())
+
+
+class ByNumber(nn.Module):
+    """Does something else with many inputs."""
+
+    def forward(self, x):
+        return x * 2 if x.shape[0] > 4 else x
+
+
+def test_a_program_for_some_numbers_of_inputs_is_not_taken_for_all():
+    module = nn.Sequential(nn.Linear(4, 3), ByNumber())
+    with pytest.warns(UserWarning, match="number of inputs"):
+        model = from_torch(module, torch.randn(3, 4))
+    assert_same(module, model, torch.randn(3, 4))
+
+
+class Hidden(nn.Module):
+    """Attention whose first position may look at nothing, by an infinite number."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+        mask = torch.zeros(5, 5).masked_fill(torch.ones(5, 5).triu() > 0, -torch.inf)
+        self.register_buffer("mask", mask)
+
+    def forward(self, x):
+        return self.head(nn.functional.scaled_dot_product_attention(x, x, x, self.mask).sum(1))
+
+
+def test_attention_to_nothing_is_zero():
+    module, inputs = Hidden(), torch.randn(3, 5, 4)
+    assert_same(module, from_torch(module, inputs), inputs)
+
+
+class Table(nn.Module):
+    """Looks tokens up without an embedding layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(7, 4))
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, tokens):
+        return self.head(self.table[tokens].mean(1))
+
+
+def test_tokens_of_an_unknown_number_are_asked_for():
+    tokens = torch.randint(0, 7, (3, 5))
+    with pytest.raises(ConversionError, match="Pass vocabulary="):
+        from_torch(Table(), tokens)
+    module = Table()
+    model = from_torch(module, tokens, vocabulary=7)
+    assert model.spec.vocabulary == 7
+    assert_same(module, model, tokens)
+
+
 class FixedBatch(nn.Module):
     """Asks Python for the number of inputs."""
 

@@ -325,3 +325,12 @@ def test_compiled_state_stays_out_of_the_network(keras, tmp_path):
     used = {tensor.name for _, tensor in converters.load("auto", tmp_path / "m.keras").spec.tensors}
     assert used == {"layers/dense/vars/0", "layers/dense/vars/1"}
     assert any(name.startswith("optimizer") for name in names - used)
+
+
+def test_a_last_activation_that_is_used_elsewhere_is_refused(keras):
+    shared = keras.layers.Activation("sigmoid", name="shared")
+    inputs = keras.Input((6,))
+    hidden = shared(keras.layers.Dense(4)(inputs))
+    model = keras.Model(inputs, shared(keras.layers.Dense(3)(hidden)))
+    with pytest.raises(converters.ConversionError, match="'shared'.*another place"):
+        converters.from_keras(model)

@@ -29,9 +29,12 @@ def _scaled_dot_product(
     scores = jnp.matmul(scale * query, key.swapaxes(-1, -2))
     if is_causal:
         mask = jnp.tril(jnp.ones(scores.shape[-2:], bool))
-    if mask is not None and mask.dtype == bool:
-        return jnp.matmul(_masked_softmax(scores, mask), value)
-    return jnp.matmul(jax.nn.softmax(scores if mask is None else scores + mask), value)
+    if mask is None:
+        return jnp.matmul(jax.nn.softmax(scores), value)
+    if mask.dtype != bool:
+        mask, added = mask > -jnp.inf, mask
+        scores = scores + jnp.where(mask, added, 0.0)
+    return jnp.matmul(_masked_softmax(scores, mask), value)
 
 
 def _masked_softmax(scores: Array, mask: Array) -> Array:

@@ -24,6 +24,8 @@ _WHOLE = (
 )  # fmt: skip
 """Operators that stay whole, since JAX has them, where torch would take them apart further."""
 _LONGEST_CAUSE = 700
+_MOST_INPUTS = 2**31
+"""A program whose number of inputs ends below this was written for some numbers only."""
 
 
 class Captured(NamedTuple):
@@ -112,11 +114,17 @@ def _exported(torch: Any, call: Any, example: Any, batch: Any) -> Any:
 
 
 def _takes_any_number(exported: Any) -> bool:
-    """Whether the number of inputs is still a symbol, not a number that Python has asked for."""
+    """Whether the number of inputs is still a symbol, of which Python has not asked anything.
+
+    The program holds for all numbers from 2 up then; torch never takes 1 for any.
+    """
     name = exported.graph_signature.user_inputs[0]
     node = next(node for node in exported.graph.nodes if node.name == name)
     size = node.meta["val"].shape[0]
-    return not isinstance(size, int) and size.node.maybe_as_int() is None
+    if isinstance(size, int) or not size.node.expr.is_Symbol:
+        return False
+    limits = exported.range_constraints.get(size.node.expr)
+    return limits is None or bool(limits.lower <= 2 and limits.upper >= _MOST_INPUTS)
 
 
 @contextmanager

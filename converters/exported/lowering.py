@@ -5,7 +5,7 @@ operators take them so. Elsewhere weights keep torch's layout, and where an oper
 other one, the program says so in a step of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from jgaprune.converters.aten.normalisation import BATCH_NORM
@@ -147,7 +147,7 @@ class _Lowering:
 
     def is_held_so(self, source: Any, axes: Any) -> bool:
         leaf = self.leaves.get(getattr(source, "name", ""))
-        return leaf is not None and self.axes.get(leaf.name) == tuple(axes)
+        return leaf is not None and self.axes.get(leaf.name) == _from_the_first(axes)
 
     def norm(self, node: Any, arguments: list[Any]) -> str:
         """Name of the layer that a batch normalisation is, from that of its statistics."""
@@ -192,10 +192,15 @@ def _wanted_axes(user: Any, node: Any) -> tuple[int, ...] | None:
     """The permutation of a parameter that an operation wants, if any."""
     operator = operator_name(user)
     if operator == "permute.default":
-        return tuple(user.args[1])
+        return _from_the_first(user.args[1])
     if operator not in ("linear.default", "convolution.default"):
         return None
     return _flax_axes(user) if user.args[1] is node else None
+
+
+def _from_the_first(axes: Sequence[int]) -> tuple[int, ...]:
+    """A permutation whose axes may be counted from the last one."""
+    return tuple(axis % len(axes) for axis in axes)
 
 
 def _flax_axes(node: Any) -> tuple[int, ...]:

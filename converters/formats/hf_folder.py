@@ -120,7 +120,7 @@ def _read_all(
     contents = {}
     for name in names:
         try:
-            contents[name] = read_file(_inside(folder, name), _KINDS[os.path.splitext(name)[1]])
+            contents[name] = read_file(inside_of(folder, name), _KINDS[os.path.splitext(name)[1]])
         except FormatError as error:
             faults.append(f"{name} {error}")
         except Exception as error:
@@ -131,16 +131,19 @@ def _read_all(
 def _json(folder: str, name: str, faults: list[str]) -> dict[str, Any] | None:
     """A JSON file of the folder, or None and one more fault."""
     try:
-        return parse_json(bytes_of(_inside(folder, name))[: MAX_JSON_BYTES + 1])
+        return parse_json(bytes_of(inside_of(folder, name))[: MAX_JSON_BYTES + 1])
     except FormatError as error:
         faults.append(f"{name} {error}")
     return None
 
 
-def _inside(folder: str, name: str) -> str:
+def inside_of(folder: str, name: str) -> str:
     """The real path of a file, which lies in the folder or in the cache that the folder is of.
 
     The cache of huggingface_hub keeps `snapshots/REVISION/NAME` as links to `blobs/HASH`.
+
+    Raises:
+      FormatError: it lies elsewhere, or is no regular file.
     """
     home, path = os.path.realpath(folder), os.path.realpath(os.path.join(folder, name))
     roots = [home]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from jgaprune.converters.errors import ConversionError
 from jgaprune.types import Array
 
 
@@ -27,25 +28,45 @@ def last_activation(model: Any) -> LastActivation | None:
     """Finds the activation that makes a model's outputs; None if it can't be seen, or is another.
 
     Only in Sequential and Functional models the last layer is known.
+
+    Raises:
+      ConversionError: the model uses that layer in another place, too.
     """
     outputs = getattr(model, "outputs", None)
     if not outputs or len(outputs) != 1:
         return None
-    tensor = outputs[0]
+    tensor, graph, is_shared = outputs[0], model, False
     while True:
         layer, node = tensor._keras_history[:2]
         kind = type(layer).__name__
+        is_shared |= _num_calls(graph, layer) > 1
         if getattr(layer, "outputs", None):
-            tensor = layer.outputs[0]
+            tensor, graph = layer.outputs[0], layer
             continue
         if kind == "Softmax" and layer.axis in (-1, len(tensor.shape) - 1):
-            return LastActivation(layer, "call", "softmax")
+            return _alone(LastActivation(layer, "call", "softmax"), is_shared)
         name = getattr(getattr(layer, "activation", None), "__name__", "linear")
         if name in ("softmax", "sigmoid"):
-            return LastActivation(layer, "activation", name)
+            return _alone(LastActivation(layer, "activation", name), is_shared)
         if kind not in ("Dropout", "Identity", "Activation") or name != "linear":
             return None
         tensor = layer._inbound_nodes[node].arguments.keras_tensors[0]
+
+
+def _num_calls(graph: Any, layer: Any) -> int:
+    """How often a Sequential or Functional model calls one of its layers."""
+    levels = getattr(getattr(graph, "_functional", None) or graph, "_nodes_by_depth", {})
+    return sum(node.operation is layer for nodes in levels.values() for node in nodes)
+
+
+def _alone(last: LastActivation, is_shared: bool) -> LastActivation:
+    if is_shared:
+        raise ConversionError(
+            f"the {last.name} of layer {last.layer.name!r}, which makes the outputs, is used in "
+            "another place of the model, too, so it can't be left out. Give the outputs a layer of "
+            "their own, or pass a model that ends before it."
+        )
+    return last
 
 
 @contextmanager
