@@ -24,42 +24,44 @@ def guess(tensors: dict[str, np.ndarray]) -> tuple[str, Config]:
         lists what was tried.
     """
     known = known_names(tensors)
-    fitting = fitting_architectures(known)
+    tried = _try_likely(known)
+    fitting = [(fitted.name, config) for fitted, config in tried if not fitted.num_faults]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         names = " and ".join(name for name, _ in fitting)
         raise ConversionError(f"the tensors fit {names}. Name the one it is: load({names!r}, ...).")
-    raise ConversionError(_explain_unknown(known))
+    raise ConversionError(_explain_unknown(known, [fitted for fitted, _ in tried]))
 
 
 def fitting_architectures(known: dict[str, FileTensor]) -> list[tuple[str, Config]]:
     """All architectures that the tensors fit without a fault, with their arguments."""
+    return [(fitted.name, config) for fitted, config in _try_likely(known) if not fitted.num_faults]
+
+
+def _try_likely(known: dict[str, FileTensor]) -> list[tuple[Fit, Config]]:
+    """The networks that the file may hold, with arguments; to build all the others takes long."""
     shapes = shapes_of(known)
     likely = [architecture for architecture in ARCHITECTURES if architecture.is_likely(shapes)]
     configs = [infer(architecture, known) for architecture in likely]
     return [
-        (architecture.name, config)
+        (fit(architecture, config, known), config)
         for architecture, config in zip(likely, configs, strict=True)
-        if not fit(architecture, config, known).num_faults
     ]
 
 
-def _explain_unknown(known: dict[str, FileTensor]) -> str:
-    """Compares with the networks that the file may hold; to build all the others takes long."""
-    shapes = shapes_of(known)
-    likely = [architecture for architecture in ARCHITECTURES if architecture.is_likely(shapes)]
-    fits = [fit(architecture, infer(architecture, known), known) for architecture in likely]
-    fits.sort(key=lambda tried: tried.num_faults)
+def _explain_unknown(known: dict[str, FileTensor], likely: list[Fit]) -> str:
+    fits = sorted(likely, key=lambda tried: tried.num_faults)
     tried = "\n".join(f"  {_summary(one)}" for one in fits)
-    others = ", ".join(one.name for one in ARCHITECTURES if one not in likely)
+    names = {one.name for one in fits}
+    others = ", ".join(one.name for one in ARCHITECTURES if one.name not in names)
     found = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in known.values())
     return (
         f"no known architecture fits these {len(known)} tensors. Tried, nearest first:\n{tried}\n"
         f"Tensors that every file of these has are missing: {others}.\n"
         f"The file holds: {found}.\n"
         f'load("{fits[0].name}", ...) lists what keeps the nearest from fitting. For other '
-        "networks build the network in Flax and use Model.from_nnx."
+        "networks use from_torch or from_keras, or build it in Flax and use Model.from_nnx."
     )
 
 
