@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jgaprune.converters.errors import ConversionError
+from jgaprune.converters.formats.hf_index import listing
 
 _MARKS = {
     "GPTQ or AWQ": r"qweight|qzeros",
@@ -17,7 +18,6 @@ _MARKS = {
     "HQQ": r"W_q",
     "torch.ao": r"_packed_params(\..+)?",
 }
-_MOST_SHOWN = 4
 _ADVICE = (
     "Take the model from before it was quantised, in float32, float16 or bfloat16; or undo it "
     "where it was made, in transformers: model.dequantize().save_pretrained(folder)"
@@ -34,19 +34,16 @@ def refuse_quantised(tensors: Mapping[str, np.ndarray]) -> None:
     """
     for tool, pattern in _MARKS.items():
         if found := [name for name in tensors if re.search(rf"(^|\.)({pattern})$", name)]:
-            raise ConversionError(f"the model is quantised, by {tool}: {_list(found)}. {_ADVICE}.")
+            raise ConversionError(
+                f"the model is quantised, by {tool}: {listing(found)}. {_ADVICE}."
+            )
     weights = {name: array for name, array in tensors.items() if _is_weight(name, array)}
     found = [name for name, array in weights.items() if array.dtype in (np.int8, np.uint8)]
     if 2 * len(found) > len(weights):  # A few may be a fault of their own.
         raise ConversionError(
-            f"the model is quantised: its weights are bytes: {_list(found)}. {_ADVICE}."
+            f"the model is quantised: its weights are bytes: {listing(found)}. {_ADVICE}."
         )
 
 
 def _is_weight(name: str, array: np.ndarray) -> bool:
     return array.ndim > 1 and re.search(r"(^|\.)(weight|kernel)$", name) is not None
-
-
-def _list(names: list[str]) -> str:
-    more = len(names) - _MOST_SHOWN
-    return ", ".join(names[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")

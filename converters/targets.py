@@ -15,7 +15,7 @@ import numpy as np
 
 from jgaprune.converters.errors import ConversionError
 from jgaprune.converters.export import masks_to_source, to_source
-from jgaprune.converters.formats import write_npz, write_pth, write_safetensors
+from jgaprune.converters.formats import write_keras, write_npz, write_pth, write_safetensors
 from jgaprune.converters.formats.hf_writer import find_hf_folder, write_hf
 from jgaprune.converters.masks_file import pack_masks
 from jgaprune.model import Model, Source
@@ -207,8 +207,6 @@ def _write_npz(path: Path, tensors: Tensors, source: Source | None) -> None:
 
 
 def _write_keras(path: Path, tensors: Tensors, source: Source | None) -> None:
-    from jgaprune.converters.formats import write_keras
-
     assert source  # `_check_source` has seen to it.
     write_keras(path, dict(tensors), source=Path(source.path))
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.converters.aten.convolution import per_axis
+from jgaprune.converters.models.pooling import bins
 from jgaprune.types import Array
 
 Sizes = int | Sequence[int]
@@ -107,13 +108,8 @@ def _adapted(function: Callable[..., Array], x: Array, axis: int, size: int) -> 
     if length % size == 0:
         split = (*x.shape[:axis], size, length // size, *x.shape[axis + 1 :])
         return function(x.reshape(split), axis=axis + 1)
-    cuts = [jax.lax.slice_in_dim(x, *part, axis=axis) for part in _parts(length, size)]
+    cuts = [jax.lax.slice_in_dim(x, start, end, axis=axis) for start, end in bins(length, size)]
     return jnp.concatenate([function(one, axis=axis, keepdims=True) for one in cuts], axis)
-
-
-def _parts(length: int, size: int) -> list[tuple[int, int]]:
-    """Start and end of what each of `size` outputs looks at; neighbours may overlap."""
-    return [(i * length // size, -(-(i + 1) * length // size)) for i in range(size)]
 
 
 def _adaptive_max(axes: int, x: Array, sizes: Sizes) -> tuple[Array]:
