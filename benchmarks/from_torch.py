@@ -104,6 +104,7 @@ def _compared(name: str, entry: Any) -> dict[str, Any]:
         "convert_seconds": round(converted - started, 2),
         "compile_seconds": round(compiled - converted, 2),
         "max_relative_error": float(np.abs(logits - reference).max() / np.abs(reference).max()),
+        "largest_difference_between_inputs": float(np.ptp(reference, axis=0).max()),
         "max_logit": float(np.abs(reference).max()),
         "same_arg_max": bool((logits.argmax(-1) == reference.argmax(-1)).all()),
     }
