@@ -2,8 +2,9 @@
 
 Every network of `jgaprune.bench.torch_zoo` that can be imported is converted and compared with
 PyTorch on the same random weights: seconds to convert and to compile, and the relative error of
-the logits. Then populations of masks of ResNet-18 are evaluated: loaded as the architecture it is
-(`converters.load`, channels last), and through `from_torch`, in turns, the same masks and inputs.
+the logits, beside PyTorch's own to its float64. Then populations of masks of ResNet-18 are
+evaluated: loaded as the architecture it is (`converters.load`, channels last), and through
+`from_torch`, in turns, the same masks and inputs.
 
     python benchmarks/from_torch.py
 
@@ -83,8 +84,6 @@ def _torch_version() -> str:
 
 def _compared(name: str, entry: Any) -> dict[str, Any]:
     """One network against PyTorch."""
-    import torch
-
     module, inputs = entry.build(), entry.inputs(_NUM_INPUTS)
     started = time.perf_counter()
     model = converters.from_torch(module, inputs[:_EXAMPLE])
@@ -92,9 +91,10 @@ def _compared(name: str, entry: Any) -> dict[str, Any]:
     forward = jax.jit(model.apply).lower(model.params, model.buffers, inputs.numpy()).compile()
     compiled = time.perf_counter()
     logits = np.asarray(forward(model.params, model.buffers, inputs.numpy()))
-    with torch.no_grad():
-        output = module(inputs)
-    reference = getattr(output, "logits", output).numpy()
+    reference = _their_logits(module, inputs)
+    exact = _their_logits(
+        module.double(), inputs.double() if inputs.is_floating_point() else inputs
+    )
     result = {
         "network": name,
         "inputs": list(inputs.shape),
@@ -103,13 +103,27 @@ def _compared(name: str, entry: Any) -> dict[str, Any]:
         "batch_norm_layers_seen": len(model.spec.norms),
         "convert_seconds": round(converted - started, 2),
         "compile_seconds": round(compiled - converted, 2),
-        "max_relative_error": float(np.abs(logits - reference).max() / np.abs(reference).max()),
+        "max_relative_error": _relative_error(logits, reference),
+        "max_relative_error_to_float64": _relative_error(logits, exact),
+        "max_relative_error_of_torch_to_float64": _relative_error(reference, exact),
         "largest_difference_between_inputs": float(np.ptp(reference, axis=0).max()),
         "max_logit": float(np.abs(reference).max()),
         "same_arg_max": bool((logits.argmax(-1) == reference.argmax(-1)).all()),
     }
     print(result, flush=True)
     return result
+
+
+def _relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def _their_logits(module: Any, inputs: Any) -> np.ndarray:
+    import torch
+
+    with torch.no_grad():
+        output = module(inputs)
+    return getattr(output, "logits", output).numpy()
 
 
 def _raced(options: argparse.Namespace, form: str) -> dict[str, Any]:
