@@ -5,6 +5,7 @@ and a value head: Ainslie et al. (EMNLP 2023). Which position sees which others 
 networks.
 """
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
@@ -19,6 +20,9 @@ class Memory(NamedTuple):
 
     keys: Array
     values: Array
+
+
+Block = Callable[[Array, Array, Array, Memory | None], tuple[Array, Memory]]
 
 
 def heads_of(x: Array, num_key_heads: int, head_size: int) -> Array:
@@ -58,6 +62,34 @@ def looked_up(tokens: Array) -> Array:
 def up_to(positions: Array, num_keys: int) -> Array:
     """Which of the first keys queries at `positions [I]` see in a causal network, `[I, J]`."""
     return positions[:, None] >= jnp.arange(num_keys)
+
+
+def decoded(
+    blocks: Iterable[Block],
+    x: Array,
+    tokens: Array,
+    positions: Array,
+    memory: list[Memory] | None,
+) -> tuple[Array, list[Memory]]:
+    """Embedded tokens through the blocks of a causal network.
+
+    Args:
+      blocks: `x, positions, what is seen, the block's memory -> x, its memory then`.
+      x: `[N, L, dim]`.
+      tokens: `int32 [N, L]` that `x` are the embeddings of.
+      positions: `int [L]` of the tokens.
+      memory: of each block, what stands before; None where nothing does, and tokens may be padding.
+
+    Returns:
+      `[N, L, dim]`, and the memory of each block.
+    """
+    seen, kept = up_to(positions, memory[0].keys.shape[1] if memory else tokens.shape[1]), []
+    if memory is None:
+        seen = seen & real_keys(tokens)
+    for number, block in enumerate(blocks):
+        x, after = block(x, positions, seen, memory[number] if memory else None)
+        kept.append(after)
+    return x, kept
 
 
 def empty_memory(num_inputs: int, length: int, num_key_heads: int, head_size: int) -> Memory:

@@ -15,12 +15,11 @@ from jgaprune.converters.models.architecture import Architecture, Config
 from jgaprune.converters.models.attention import (
     Memory,
     attended,
+    decoded,
     empty_memory,
     heads_of,
     looked_up,
-    real_keys,
     remembered,
-    up_to,
 )
 from jgaprune.converters.models.gpt2_names import (
     infer,
@@ -83,14 +82,9 @@ class Decoder(nnx.Module):
     def __call__(
         self, tokens: Array, positions: Array, memory: list[Memory] | None = None
     ) -> tuple[Array, list[Memory]]:
-        x, kept = self.wte(looked_up(tokens)) + self.wpe(positions), []
-        seen = up_to(positions, memory[0].keys.shape[1] if memory else tokens.shape[1])
-        if memory is None:
-            seen = seen & real_keys(tokens)
-        for number, block in enumerate(self.h):
-            x, after = block(x, positions, seen, memory[number] if memory else None)
-            kept.append(after)
-        return self.ln_f(x), kept
+        x = self.wte(looked_up(tokens)) + self.wpe(positions)
+        x, memory = decoded(self.h, x, tokens, positions, memory)
+        return self.ln_f(x), memory
 
 
 class Block(nnx.Module):

@@ -17,12 +17,11 @@ from jgaprune.converters.models.architecture import Architecture, Config
 from jgaprune.converters.models.attention import (
     Memory,
     attended,
+    decoded,
     empty_memory,
     heads_of,
     looked_up,
-    real_keys,
     remembered,
-    up_to,
 )
 from jgaprune.converters.models.hf_config import HfConfig, Told
 from jgaprune.converters.models.layers import embedding
@@ -79,14 +78,9 @@ class Decoder(nnx.Module):
     def __call__(
         self, tokens: Array, positions: Array, memory: list[Memory] | None = None
     ) -> tuple[Array, list[Memory]]:
-        x, kept = self.embed_tokens(looked_up(tokens)), []
-        seen = up_to(positions, memory[0].keys.shape[1] if memory else tokens.shape[1])
-        if memory is None:
-            seen = seen & real_keys(tokens)
-        for number, layer in enumerate(self.layers):
-            x, after = layer(x, positions, seen, memory[number] if memory else None)
-            kept.append(after)
-        return self.norm(x), kept
+        x = self.embed_tokens(looked_up(tokens))
+        x, memory = decoded(self.layers, x, tokens, positions, memory)
+        return self.norm(x), memory
 
 
 class Block(nnx.Module):

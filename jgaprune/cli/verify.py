@@ -110,8 +110,8 @@ def verify(
 def _require_torch() -> None:
     if not torch_available():
         raise ValueError(
-            "verify needs torch, which isn't installed: pip install 'jgaprune[torch]'. For a CPU "
-            "alone, first: pip install torch --index-url https://download.pytorch.org/whl/cpu"
+            "verify needs torch, which isn't installed: pip install 'jgaprune[torch]'. PyTorch's "
+            "page on installing it says how to get the smaller one for CPUs alone."
         )
 
 
