@@ -139,6 +139,10 @@ def _inner(name: str, content: bytes, rng: random.Random) -> bytes:
     """One entry, damaged as what it is."""
     if name.endswith(".pkl"):
         return repickled(content, rng)
+    if name.endswith(".json") and rng.random() < 0.8:
+        return reworded(content, rng)
+    if name.endswith(".h5"):
+        return restructured(content, rng)
     if name.endswith(".npy") and rng.random() < 0.6:
         header = rng.choice(_HEADERS)
         filled = header % tuple(rng.choice(_ODD_NUMBERS) for _ in range(header.count("%d")))
@@ -153,6 +157,27 @@ def repickled(raw: bytes, rng: random.Random) -> bytes:
         return flipped(raw, rng)
     place = rng.randrange(2, len(raw))
     return raw[:place] + rng.choice(_ATTACKS) + raw[place:]
+
+
+def restructured(raw: bytes, rng: random.Random) -> bytes:
+    """An HDF5 file with odd numbers in its structures, or one part of them in place of another.
+
+    Numbers of 8, 4 and 2 bytes lie at multiples of their length there, nearly always.
+    """
+    data = bytearray(raw)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        size = rng.choice((1, 2, 4, 8, 8))
+        place = size * rng.randrange(len(raw) // size)
+        kind = rng.random()
+        if kind < 0.4:
+            number = rng.choice((*_ODD_NUMBERS, rng.randrange(len(raw)))) % 256**size
+            data[place : place + size] = number.to_bytes(size, "little")
+        elif kind < 0.7:
+            data[place] = (data[place] + rng.choice((1, -1, 2, 8, 128))) % 256
+        else:
+            other, length = size * rng.randrange(len(raw) // size), size * rng.choice((1, 4, 16))
+            data[place : place + length] = raw[other : other + length]
+    return bytes(data[: len(raw)]) if rng.random() < 0.9 else flipped(bytes(data), rng)
 
 
 def reheaded(raw: bytes, rng: random.Random) -> bytes:
@@ -204,4 +229,6 @@ _OWN: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "safetensors": reheaded,
     "npz": rezipped,
     "llama2c": renumbered,
+    "hdf5": restructured,
+    "keras": rezipped,
 }

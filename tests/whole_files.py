@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from formats_writer import legacy_container, ordered, tensor, zip_container
+from keras_files import dense_stack, hdf5_bytes, keras_bytes, layer, old_bytes
 
 from jgaprune.checkpoint import save_tree
 from jgaprune.converters.formats import write_npz, write_safetensors
@@ -80,6 +81,35 @@ def _hf(folder) -> list[Files]:
     ]
 
 
+_STACK = dense_stack((4, 3, 2), np.random.default_rng(0))
+_DENSE = {
+    "class_name": "Sequential",
+    "config": {
+        "name": "s",
+        "layers": [
+            layer("InputLayer", "in", batch_shape=[None, 4]),
+            layer("Dense", "dense", activation="relu", units=3),
+            layer("Dense", "dense_1", activation="softmax", units=2),
+        ],
+    },
+}
+
+
+def _hdf5(_folder) -> list[Files]:
+    layers = {
+        name: {"kernel": _STACK[f"layers/{name}/vars/0"], "bias": _STACK[f"layers/{name}/vars/1"]}
+        for name in ("dense", "dense_1")
+    }
+    packed = {f"layers/dense/vars/{i}": np.tile(_ARRAY, 64).reshape(64, 64) for i in range(2)}
+    packing = {"compression": "gzip", "shuffle": True, "fletcher32": True, "chunks": (16, 64)}
+    whole = hdf5_bytes(_STACK), old_bytes(_DENSE, layers), hdf5_bytes(packed, **packing)
+    return [{ONE: data} for data in whole]
+
+
+def _keras(_folder) -> list[Files]:
+    return [{ONE: keras_bytes(_DENSE, _STACK)}]
+
+
 def _files_of(folder) -> Files:
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
@@ -93,5 +123,8 @@ _WHOLE: dict[str, Callable[..., list[Files]]] = {
     "llama2c": _llama,
     "orbax": _orbax,
     "hf": _hf,
+    "hdf5": _hdf5,
+    "keras": _keras,
 }
 KINDS = tuple(_WHOLE)
+WITH_H5PY = ("hdf5", "keras")

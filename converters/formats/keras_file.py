@@ -10,9 +10,7 @@ made of it is decided in `jgaprune.converters.keras`. Layouts as written by
 - `.h5` of weights, of Keras 2: `dense_1/.../kernel:0`.
 """
 
-import json
 import re
-from typing import Any
 
 import numpy as np
 
@@ -61,7 +59,7 @@ def read_keras_hdf5(
     if "keras_version" in own:
         metadata["keras_version"] = own["keras_version"]
     if "model_config" in own:
-        metadata["config"] = json.loads(own["model_config"])
+        metadata["config"] = parse_json(own["model_config"].encode())
     return tensors, metadata
 
 
@@ -75,7 +73,7 @@ def _layers(file: HDF5File) -> dict[str, list[str]]:
     layers: dict[str, list[str]] = {}
     for name in sorted(file.tensors, key=_natural):
         layer, _, number = name.rpartition("/")
-        if layer.endswith("vars") and number.isdigit():
+        if layer.endswith("vars") and number.isdecimal():
             layers.setdefault(layer.removesuffix("vars").removesuffix("/"), []).append(name)
     return layers
 
@@ -96,6 +94,10 @@ def _old_layers(file: HDF5File, prefix: str, names: list[str]) -> dict[str, list
 
 
 def _natural(name: str) -> tuple[tuple[int, str], ...]:
-    """Sort key under which `vars/2` comes before `vars/10`."""
-    parts: list[Any] = re.findall(r"\d+|\D+", name)
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
+    """Sort key under which `vars/2` comes before `vars/10`, however many digits there are."""
+    parts: list[str] = re.findall("[0-9]+|[^0-9]+", name)
+    digits = [part.lstrip("0") if part[0] in "0123456789" else None for part in parts]
+    return tuple(
+        (-1, part) if number is None else (len(number), number)
+        for part, number in zip(parts, digits, strict=True)
+    )
