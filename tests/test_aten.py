@@ -19,6 +19,7 @@ def tensor(*shape):
 X, Y, POSITIVE = tensor(3, 4, 6), tensor(3, 4, 6), tensor(3, 4, 6).abs() + 0.1
 SMALL, LARGE = tensor(3, 4, 6).clamp(-0.9, 0.9), tensor(3, 4, 6).abs() + 1.1
 WHOLE, OTHER = torch.randint(-5, 6, (3, 4)), torch.randint(1, 5, (3, 4))
+EXTREMES = torch.tensor([2**31 - 1, 1 - 2**31, 2**24 + 1, -(2**31)], dtype=torch.int32)
 FLAG, FLAG2 = X > 0, Y > 0
 IMAGE, LINE, BLOCK = tensor(2, 4, 7, 6), tensor(2, 4, 9), tensor(2, 4, 5, 6, 4)
 NORM = tensor(4), tensor(4)
@@ -106,7 +107,8 @@ def _pooling():
 def _padding():
     for axes, x in POOLS.items():
         sides = [1, 2, 2, 1, 0, 1][: 2 * axes]
-        yield f"reflection_pad{axes}d.default", [(x, sides)]
+        cut = [-1, 2, 1, -2, 0, 1][: 2 * axes]
+        yield f"reflection_pad{axes}d.default", [(x, sides), (x, cut)]
         yield f"replication_pad{axes}d.default", [(x, sides)]
     yield "constant_pad_nd.default", [(IMAGE, [1, -2, 0, 3], 2.5)]
 
@@ -127,7 +129,10 @@ CASES = {
     "copy.default": [(X, tensor(6))],
     "add.Tensor": [(X, Y), (X, Y, {"alpha": 3}), (X, 2)],
     "sub.Tensor": [(X, Y, {"alpha": 0.5})],
-    "div.Tensor_mode": [(X, Y, {"rounding_mode": mode}) for mode in ("floor", "trunc", None)],
+    "div.Tensor_mode": [
+        *((X, Y, {"rounding_mode": mode}) for mode in ("floor", "trunc", None)),
+        (EXTREMES, torch.tensor([1, 3, -2, 5]).int(), {"rounding_mode": "trunc"}),
+    ],
     "div.Scalar_mode": [(X, 0.3, {"rounding_mode": "floor"})],
     "floor_divide.default": [(WHOLE, OTHER)],
     "atan2.default": [(X, Y)],
@@ -191,11 +196,18 @@ CASES = {
     "prod.dim_int": [(X, 1)],
     "cumprod.default": [(X, 1)],
     "cumsum.default": [(X, -1)],
-    "linalg_vector_norm.default": [(X, order, [1]) for order in (2, 1, 3, 0, float("inf"))],
+    "linalg_vector_norm.default": [
+        *((X, order, [1]) for order in (2, 1, 3, 0, float("inf"))),
+        (X, 2, [0], True, {"dtype": torch.float32}),
+    ],
     "logsumexp.default": [(X, [1], True)],
     "sort.default": [(X, 1), (X, -1, True)],
-    "topk.default": [(X, 3), (X, 2, 1, False)],
-    "var.correction": [(X, [1]), (X, [0, 1], {"correction": 0, "keepdim": True})],
+    "topk.default": [(X, 3), (X, 2, 1, False), (EXTREMES, 2, 0, False), (EXTREMES, 1)],
+    "var.correction": [
+        (X, [1]),
+        (X, [0, 1], {"correction": 0, "keepdim": True}),
+        (X, None, {"correction": 0.5}),
+    ],
     "var_mean.correction": [(X, [1], {"correction": 0})],
     "cat.default": [([X, Y], 1), ([torch.zeros(0), X], 0)],
     "diagonal.default": [(X, 1, 1, 2)],

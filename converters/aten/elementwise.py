@@ -22,7 +22,13 @@ def _scaled(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
 def _divide(x: Array, y: Any, rounding_mode: str | None = None) -> Array:
     if rounding_mode == "floor":
         return jnp.floor_divide(x, y)
-    return jnp.trunc(x / y) if rounding_mode == "trunc" else jnp.true_divide(x, y)
+    if rounding_mode == "trunc":
+        dtype = jnp.result_type(x, y)
+        if jnp.issubdtype(dtype, jnp.integer):  # which floats would round
+            both = jnp.broadcast_arrays(jnp.asarray(x, dtype), jnp.asarray(y, dtype))
+            return jax.lax.div(*both)
+        return jnp.trunc(x / y)
+    return jnp.true_divide(x, y)
 
 
 def _clamp(x: Array, low: Any = None, high: Any = None) -> Array:

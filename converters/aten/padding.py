@@ -23,7 +23,11 @@ def _constant(x: Array, pad: Sequence[int], value: float = 0) -> Array:
 
 
 def _continued(mode: str, x: Array, pad: Sequence[int]) -> Array:
-    return jnp.pad(x, _sides(x, pad), mode=mode)
+    """What negative sides cut off is still there to be mirrored."""
+    sides = _sides(x, pad)
+    padded = jnp.pad(x, [(max(0, before), max(0, after)) for before, after in sides], mode=mode)
+    cuts = [(min(0, before), min(0, after), 0) for before, after in sides]
+    return jax.lax.pad(padded, jnp.zeros((), x.dtype), cuts)
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {

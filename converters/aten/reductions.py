@@ -1,5 +1,6 @@
 """Reductions over axes, and what orders or accumulates along one."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,8 +33,11 @@ def _whole(function: Callable[..., Array]) -> Callable[..., Array]:
 def _variance(
     x: Array, dim: Axes = None, correction: float | None = None, keepdim: bool = False
 ) -> Array:
-    correction = 1 if correction is None else correction
-    return jnp.var(x, axis=_axes(dim), ddof=int(correction), keepdims=keepdim)
+    axes = _axes(dim)
+    squares = jnp.square(x - jnp.mean(x, axes, keepdims=True))
+    count = x.size if axes is None else math.prod(x.shape[axis] for axis in axes)
+    freedom = max(0, count - (1 if correction is None else correction))
+    return jnp.sum(squares, axes, keepdims=keepdim) / freedom
 
 
 def _variance_and_mean(
@@ -54,7 +58,9 @@ def _place(function: Callable[..., Array]) -> Callable[..., Array]:
     return lambda x, dim=None, keepdim=False: function(x, axis=dim, keepdims=keepdim)
 
 
-def _norm(x: Array, order: float = 2, dim: Axes = None, keepdim: bool = False) -> Array:
+def _norm(
+    x: Array, order: float = 2, dim: Axes = None, keepdim: bool = False, dtype: Any = None
+) -> Array:
     axes = _axes(dim)
     if order == 2:
         return jnp.sqrt(jnp.sum(jnp.square(x), axes, keepdims=keepdim))
@@ -74,8 +80,10 @@ def _topk(
     x: Array, k: int, dim: int = -1, largest: bool = True, ordered: bool = True
 ) -> tuple[Array, Array]:
     last = jnp.moveaxis(x, dim, -1)
-    values, places = jax.lax.top_k(last if largest else -last, k)
-    values = values if largest else -values
+    # The smallest integer has no negative.
+    turned = jnp.invert if jnp.issubdtype(x.dtype, jnp.integer) else jnp.negative
+    values, places = jax.lax.top_k(last if largest else turned(last), k)
+    values = values if largest else turned(values)
     return jnp.moveaxis(values, -1, dim), jnp.moveaxis(places, -1, dim)
 
 
