@@ -38,7 +38,7 @@ def open_archive(data: FileBytes) -> Archive:
         archive = zipfile.ZipFile(stream_of(data))
     except zipfile.BadZipFile as error:
         raise FormatError(
-            f"is a damaged or truncated zip file ({error}). Copy or download it again"
+            f"is a damaged or truncated zip file ({str(error):.120}). Copy or download it again"
         ) from error
     entries = archive.infolist()
     if len({entry.filename for entry in entries}) != len(entries):
@@ -74,7 +74,8 @@ def read_entry(archive: Archive, name: str) -> memoryview:
         ) from None
     except zipfile.BadZipFile as error:
         raise FormatError(
-            f"has a damaged zip entry {name!r:.80} ({error}). Copy or download the file again"
+            f"has a damaged zip entry {name!r:.80} ({str(error):.120}). "
+            "Copy or download the file again"
         ) from error
 
 
