@@ -23,6 +23,18 @@ class Budget:
             return Budget(evaluations=default)
         return self
 
+    def after(self, evaluations: int, generation: int, seconds: float) -> "Budget":
+        """As much once more, counted from where a run stands.
+
+        >>> Budget(generations=10).after(96, 5, 2.0)
+        Budget(evaluations=None, generations=15, seconds=None)
+        """
+        return Budget(
+            self.evaluations and self.evaluations + evaluations,
+            self.generations and self.generations + generation,
+            self.seconds and self.seconds + seconds,
+        )
+
     def until(self, stage: int, num_stages: int) -> "Budget":
         """What may be spent by the end of a stage, counted from 0: equal shares.
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from jgaprune.driver.budget import Budget
+from jgaprune.driver.call import Call
+from jgaprune.driver.checkpoints import Checkpoints
 from jgaprune.driver.choices import (
     EVOLVERS,
     OBJECTIVES,
@@ -25,61 +27,52 @@ from jgaprune.report import LABELLED_OBJECTIVES
 from jgaprune.saliency import minimum_per_layer
 
 
-def check_call(
-    model: Model,
-    *,
-    sparsity: float,
-    inputs: object,
-    num_inputs: object,
-    labels: object,
-    space: object,
-    objective: object,
-    evolver: object,
-    repair: object,
-    preset: object,
-    train_steps: int | None,
-    racing: object,
-    population: int | None,
-    chunk: object,
-    strategy: object,
-    budget: Budget,
-    evaluation_data: object,
-) -> None:
+def check_call(call: Call, budget: Budget, checkpoints: Checkpoints | None) -> None:
     """Raises one ValueError that names every fault.
 
     Raises:
       ValueError: something in the call cannot work.
     """
+    model = call.model
     if not isinstance(model, Model):
         raise ValueError(
             f"model must be a jgaprune Model, got {type(model).__name__}; jgaprune.converters.load "
             "reads one from a weight file, Model.from_nnx takes your own network."
         )
-    stages = listed(space)  # type: ignore[arg-type]
+    found = [fault for fault in (*_faults(call, budget), *_kept_faults(checkpoints)) if fault]
+    if found:
+        raise ValueError("; ".join(found) + ("" if found[-1].endswith("?") else "."))
+
+
+def _kept_faults(checkpoints: Checkpoints | None) -> list[str]:
+    return checkpoints.faults() if checkpoints else []
+
+
+def _faults(call: Call, budget: Budget) -> list[str | None]:
+    model, evolver, objective, chunk = call.model, call.evolver, call.objective, call.chunk
+    stages = listed(call.space)  # type: ignore[arg-type]
     faults = [
         *stage_faults(stages, evolver, budget),
         objective_fault(objective, OBJECTIVES),
         unknown_name("evolver", evolver, EVOLVERS),
-        unknown_name("repair", repair, REPAIRS),
+        unknown_name("repair", call.repair, REPAIRS),
         None
-        if preset in PRESETS
-        else f"preset must be one of {', '.join(PRESETS)}, got {preset!r}",
-        _steps_fault(train_steps),
-        _sparsity_fault(sparsity, model),
-        None if inputs is None else _inputs_fault("inputs", inputs, model),
-        _number_fault(num_inputs),
-        *_labels_faults(labels, inputs, objective, model),
-        *_evaluation_faults(evaluation_data, model),
+        if call.preset in PRESETS
+        else f"preset must be one of {', '.join(PRESETS)}, got {call.preset!r}",
+        _steps_fault(call.train_steps),
+        _sparsity_fault(call.sparsity, model),
+        None if call.inputs is None else _inputs_fault("inputs", call.inputs, model),
+        _number_fault(call.num_inputs),
+        *_labels_faults(call.labels, call.inputs, objective, model),
+        *_evaluation_faults(call.evaluation_data, model),
         *budget.faults(),
-        *_racing_faults(racing, objective, evolver, repair),
-        _population_fault(evolver, population, budget, model, max(1, len(stages))),
+        *_racing_faults(call.racing, objective, evolver, call.repair),
+        _population_fault(evolver, call.population, budget, model, max(1, len(stages))),
     ]
     if chunk != "auto" and (not isinstance(chunk, int) or chunk < 1):
         faults.append(f"chunk must be 'auto' or a whole number from 1 up, got {chunk!r}")
-    faults.append(_strategy_fault(strategy, chunk))
-    found = [fault for fault in faults if fault]
-    if found:
-        raise ValueError("; ".join(found) + ("" if found[-1].endswith("?") else "."))
+    faults.append(_strategy_fault(call.strategy, chunk))
+    return faults
 
 
 def _steps_fault(train_steps: object) -> str | None:

@@ -15,9 +15,9 @@ from jgaprune.driver.choices import choose_objective
 from jgaprune.driver.contenders import contenders, fittest
 from jgaprune.driver.ground import Ground
 from jgaprune.driver.inputs import Inputs
-from jgaprune.driver.loop import Progression
 from jgaprune.driver.measure import Judge, decoded, fitness_of, repaired
 from jgaprune.driver.progress import OnRecord, Progress, ignore
+from jgaprune.driver.progression import Progression
 from jgaprune.driver.seeding import Seeding
 from jgaprune.driver.train import distilled
 from jgaprune.report import Measure

@@ -50,6 +50,7 @@ def make_ground(
     num_inputs: int | None,
     repair: str | Repair,
     evaluation_data: EvaluationData | None,
+    known: tuple[Inputs, Array | None] | None = None,
 ) -> Ground:
     """Makes or takes the inputs, and what measures masks with them.
 
@@ -66,20 +67,25 @@ def make_ground(
       num_inputs: how many are synthesised; None for the usual number.
       repair: its name, or the caller's own.
       evaluation_data: labelled, for the report alone.
+      known: inputs of the same run, and varied ones, that need not be made again.
     """
-    chosen = make_inputs(
-        model,
-        inputs,
-        repair,
-        keys.inputs,
-        supplement=supplement and labels is None,
-        num_inputs=num_inputs,
-    )
-    repair = choose_repair(repair, choices, chosen.origin)
-    if repair in REFITTING and labels is None:
-        chosen = hold_out(chosen, keys.choice)
-    vary = variation_of(model.spec)
-    varied = None if labels is not None else vary(jax.random.fold_in(keys.inputs, 1), chosen.all)
+    if known is None:
+        chosen = make_inputs(
+            model,
+            inputs,
+            repair,
+            keys.inputs,
+            supplement=supplement and labels is None,
+            num_inputs=num_inputs,
+        )
+        repair = choose_repair(repair, choices, chosen.origin)
+        if repair in REFITTING and labels is None:
+            chosen = hold_out(chosen, keys.choice)
+        vary, key = variation_of(model.spec), jax.random.fold_in(keys.inputs, 1)
+        varied = None if labels is not None else vary(key, chosen.all)
+    else:
+        chosen, varied = known
+        repair = choose_repair(repair, choices, chosen.origin)
     fitted = make_repair(model, chosen, repair, varied)
     shown = inputs_to_score(chosen, repair, fitted)
     judge = make_judge(

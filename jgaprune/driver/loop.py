@@ -8,60 +8,24 @@ generations.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 
 from jgaprune.driver.budget import Budget
+from jgaprune.driver.keep import NOTHING_KEPT, Keep
 from jgaprune.driver.progress import OnRecord, Progress
+from jgaprune.driver.progression import Progression
 from jgaprune.engine import Record, Search, SearchState
-from jgaprune.report import History
 from jgaprune.types import Genome, Key, MaskSpace
 
 _BLOCK_SECONDS = 1.0
 _ACCURACY_POINTS = 20
 """About so many points of the accuracy curve, so that measuring it stays cheap."""
+_UNLIMITED = 2**20
 
 
 AccuracyOf = Callable[[MaskSpace, Genome], float | None]
-
-
-@dataclass
-class Progression:
-    """How far a run has come, over all its searches.
-
-    Attributes:
-      space: that the best is of.
-      genome: the best so far.
-      start: best fitness of generation 0.
-      history: one entry per generation.
-      generation: generations done; the first one of a further search counts, too.
-      failures: evaluations whose fitness was NaN.
-      seconds: wall time of the searches.
-      interrupted: whether it was stopped from outside.
-      state: of the last search; of no use once it was interrupted.
-    """
-
-    space: MaskSpace
-    genome: Genome
-    start: float
-    history: History = field(default_factory=History)
-    generation: int = 0
-    failures: int = 0
-    seconds: float = 0.0
-    interrupted: bool = False
-    state: SearchState | None = None
-
-    @property
-    def evaluations(self) -> int:
-        """Candidates evaluated so far."""
-        return self.history.evaluations[-1] if self.history.evaluations else 0
-
-    @property
-    def best(self) -> float:
-        """Best fitness so far."""
-        return self.history.best[-1] if self.history.best else math.inf
 
 
 def run_search(
@@ -72,6 +36,7 @@ def run_search(
     accuracy_of: AccuracyOf,
     on_record: OnRecord,
     done: Progression | None = None,
+    keep: Keep = NOTHING_KEPT,
 ) -> Progression:
     """Runs until a budget is used up or the user interrupts.
 
@@ -83,78 +48,112 @@ def run_search(
       accuracy_of: of a genome.
       on_record: told after every block.
       done: by the searches before it, which is gone on with.
+      keep: what keeps the run on the disk.
 
     Raises:
       KeyboardInterrupt: before generation 0 is evaluated; nothing has changed then.
     """
-    started = time.perf_counter() - (done.seconds if done else 0.0)
+    started = time.perf_counter()
     state, record = search.init(key)
     record = jax.tree.map(lambda leaf: leaf[None], record)
     if done is None:
         done = Progression(space, _copy(state.best.genome), float(record.best[0]))
     else:
-        done.generation += 1
-    add = _Adding(space, done.evaluations, done.failures)
-    add.block(done, state, record)
+        done.begin_stage()
+    _add_block(done, space, state, record)
+    done.seconds += time.perf_counter() - started
+    return go_on(search, space, budget, accuracy_of, on_record, done, keep)
+
+
+def go_on(
+    search: Search,
+    space: MaskSpace,
+    budget: Budget,
+    accuracy_of: AccuracyOf,
+    on_record: OnRecord,
+    done: Progression,
+    keep: Keep = NOTHING_KEPT,
+) -> Progression:
+    """The same from where a search stands: after generation 0, or after it was stopped.
+
+    What `on_record` raises ends the run; what there is then is kept before it goes its way.
+    """
+    clock = _Clock(done)
     curve = _AccuracyCurve(accuracy_of, budget)
     try:
         curve.add(done)
-        _go_on(search, done, budget, add, curve, on_record, started)
+        keep.block(done)
+        _run_blocks(search, space, done, budget, curve, on_record, keep, clock)
     except KeyboardInterrupt:
         done.interrupted = True
-    done.seconds = time.perf_counter() - started
+        keep.stopped(done)
+    except BaseException:
+        keep.stopped(done)
+        raise
+    clock.stop()
     return done
 
 
-def _go_on(
+def _run_blocks(
     search: Search,
+    space: MaskSpace,
     done: Progression,
     budget: Budget,
-    add: "_Adding",
     curve: "_AccuracyCurve",
     on_record: OnRecord,
-    started: float,
+    keep: Keep,
+    clock: "_Clock",
 ) -> None:
-    block, state = 1, done.state
-    assert state is not None  # generation 0 is done
-    while not budget.out_of_time(time.perf_counter() - started):
-        children = search.children(state)
+    block = 1
+    while not budget.out_of_time(clock.stop()):
+        assert done.state is not None  # generation 0 is done
+        children = search.children(done.state)
         left = budget.generations_left(done.generation, done.evaluations, children)
         if left == 0:
             return
-        block_started = time.perf_counter()
-        evaluated = done.evaluations
-        block = 1 if search.staged else min(block, left)
-        state, records = search.run(state, block)
+        most = min(left, keep.generations_left(done), curve.generations_left(done, children))
+        block = 1 if search.staged else min(block, most)
+        evaluated, block_started = done.evaluations, time.perf_counter()
+        done.whole = False
+        state, records = search.run(done.state, block)
         jax.block_until_ready(records)
-        add.block(done, state, records)
+        _add_block(done, space, state, records, block)
         seconds = time.perf_counter() - block_started
-        done.generation += block
-        on_record(_progress(done, left, block, (done.evaluations - evaluated) / seconds))
+        clock.stop()
         curve.add(done)
+        keep.block(done)
+        on_record(_progress(done, left, block, (done.evaluations - evaluated) / seconds))
         block = max(1, min(2 * block, int(_BLOCK_SECONDS * block / seconds)))
 
 
-@dataclass(frozen=True)
-class _Adding:
-    """Adds what a search brings to what those before it spent."""
+class _Clock:
+    """Adds wall time to that of the searches before, or before it was stopped."""
 
-    space: MaskSpace
-    evaluations: int
-    failures: int
+    def __init__(self, done: Progression):
+        self.done, self.since = done, time.perf_counter() - done.seconds
 
-    def block(self, done: Progression, state: SearchState, records: Record) -> None:
-        """Generations, and the best genome if it is better than all before."""
-        host = jax.device_get(records)
-        if float(host.best[-1]) < done.best:
-            done.space, done.genome = self.space, _copy(state.best.genome)
-        before, history = done.best, done.history
-        history.best.extend(min(before, float(value)) for value in host.best)
-        history.evaluations.extend(self.evaluations + int(value) for value in host.evaluations)
-        history.mean_fitness.extend(float(value) for value in host.mean_fitness)
-        history.diversity.extend(float(value) for value in host.diversity)
-        done.failures = self.failures + int(state.failures)
-        done.state = state
+    def stop(self) -> float:
+        """Seconds of all searches so far."""
+        self.done.seconds = time.perf_counter() - self.since
+        return self.done.seconds
+
+
+def _add_block(
+    done: Progression, space: MaskSpace, state: SearchState, records: Record, generations: int = 0
+) -> None:
+    """Generations, and the best genome if it is better than all before."""
+    host = jax.device_get(records)
+    if float(host.best[-1]) < done.best:
+        done.space, done.genome = space, _copy(state.best.genome)
+        done.best_stage = done.stage
+    best, history = done.best, done.history
+    history.best.extend(min(best, float(value)) for value in host.best)
+    history.evaluations.extend(done.before.evaluations + int(one) for one in host.evaluations)
+    history.mean_fitness.extend(float(value) for value in host.mean_fitness)
+    history.diversity.extend(float(value) for value in host.diversity)
+    done.failures = done.before.failures + int(state.failures)
+    done.generation += generations
+    done.state, done.whole = state, True
 
 
 class _AccuracyCurve:
@@ -162,14 +161,22 @@ class _AccuracyCurve:
 
     def __init__(self, accuracy_of: AccuracyOf, budget: Budget):
         self.accuracy_of = accuracy_of
-        self.spacing = (budget.evaluations or 0) // _ACCURACY_POINTS
+        self.spacing = max((budget.evaluations or 0) // _ACCURACY_POINTS, 1)
         self.last_best: float | None = None
+
+    def generations_left(self, done: Progression, children: int) -> int:
+        """To the next point, so that it never depends on how fast blocks are."""
+        points = done.history.accuracy
+        if not points or self.spacing == 1:
+            return _UNLIMITED
+        missing = points[-1][0] + self.spacing - done.evaluations
+        return max(1, math.ceil(missing / children))
 
     def add(self, done: Progression) -> None:
         """Measures, unless the last point is near; an unchanged best is not measured again."""
         best, evaluations = done.best, done.evaluations
         points = done.history.accuracy
-        if points and evaluations - points[-1][0] < max(self.spacing, 1):
+        if points and evaluations - points[-1][0] < self.spacing:
             return
         value = (
             points[-1][1]

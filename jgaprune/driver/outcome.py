@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from jgaprune.driver.finish import Result
-from jgaprune.driver.loop import Progression
 from jgaprune.driver.measure import Judge, decoded
+from jgaprune.driver.progression import Progression
 from jgaprune.driver.stopwatch import Stopwatch
 from jgaprune.report import Baseline, Report, Trust
 from jgaprune.types import Genome, MaskSpace

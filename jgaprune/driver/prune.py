@@ -1,26 +1,19 @@
 """`prune()`: the whole way from a model to a report."""
 
-from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from jgaprune.driver.budget import Budget
+from jgaprune.driver.call import Call
 from jgaprune.driver.check import check_call
-from jgaprune.driver.finish import finish_run
-from jgaprune.driver.ground import make_ground
+from jgaprune.driver.checkpoints import Checkpoints, as_checkpoints
+from jgaprune.driver.keeper import opened
 from jgaprune.driver.measure import EvaluationData
-from jgaprune.driver.outcome import accuracy_of, make_report
-from jgaprune.driver.plan import Choices, Spaces, initial_of_stages, plan_search
-from jgaprune.driver.presets import PRESETS
-from jgaprune.driver.progress import OnRecord, Progress, ignore
-from jgaprune.driver.racing import Looks, make_screens
-from jgaprune.driver.seeding import make_seeds
-from jgaprune.driver.settings import describe_run
-from jgaprune.driver.stages import Stage, Stages, run_stages
-from jgaprune.driver.stopwatch import Stopwatch
-from jgaprune.driver.train import choose_swaps
-from jgaprune.driver.trust import examine, unseen_by
-from jgaprune.driver.wiring import build_ready, repair_name, split_key
+from jgaprune.driver.plan import Spaces
+from jgaprune.driver.progress import OnRecord, ignore
+from jgaprune.driver.racing import Looks
+from jgaprune.driver.run import run
 from jgaprune.engine import Strategy
 from jgaprune.model import Model
 from jgaprune.report import Report
@@ -53,6 +46,7 @@ def prune(
     strategy: str | Strategy = "auto",
     evaluation_data: EvaluationData | None = None,
     trust: bool = False,
+    checkpoint_dir: str | Path | Checkpoints | None = None,
     on_record: OnRecord | None = None,
 ) -> Report:
     """Prunes a pre-trained network by evolving masks; no labels, and no data, needed.
@@ -123,23 +117,28 @@ def prune(
       trust: whether the report looks closer at how far fitness can be trusted: on freshly
         synthesised inputs, where it else varies those of the run, and with `evaluation_data` by
         the rank correlation of fitness and accuracy around the result. Takes some minutes.
-      on_record: called with a `Progress` between blocks of generations.
+      checkpoint_dir: folder that keeps the run, so that the same call can go on with it after it
+        was stopped in any way, to the same masks; or `Checkpoints`, with how often, and whether
+        a run in the folder is to be gone on with. The folder also receives `history.jsonl`.
+      on_record: called with a `Progress` between blocks of generations. What it raises ends the
+        run; where it is kept, that is up to the last generation.
 
     Returns:
       The pruned and repaired weights, the masks, and how they compare with one-shot pruning.
 
     Raises:
-      ValueError: the call cannot work; every fault is named.
+      ValueError: the call cannot work; every fault is named. Or it goes on with a run that was
+        begun with other settings or another model; every difference is named.
+      OSError: the folder for checkpoints is in use by another run, or can't be written.
       KeyboardInterrupt: before there was anything to return. Later ones end the search, or what
         comes after it, early, and the report says so.
     """
-    watch, tell = Stopwatch(), on_record or ignore
     repair = {True: "auto", False: "none"}[repair] if isinstance(repair, bool) else repair
-    budget = Budget(evaluations, generations, seconds)
-    check_call(
-        model,
+    call = Call(
+        model=model,
         sparsity=sparsity,
         inputs=inputs,
+        supplement=supplement,
         num_inputs=num_inputs,
         labels=labels,
         space=space,
@@ -148,104 +147,16 @@ def prune(
         repair=repair,
         preset=preset,
         train_steps=train_steps,
+        gradient_swaps=gradient_swaps,
         racing=racing,
+        seeds=seeds,
         population=population,
+        key=key,
         chunk=chunk,
         strategy=strategy,
-        budget=budget,
         evaluation_data=evaluation_data,
     )
-    choices = Choices(space, objective, evolver).as_pytrees()
-    keys = split_key(key)
-    build_plan = partial(plan_search, model, choices, sparsity=sparsity, population=population)
-    initial = initial_of_stages(model, choices, population, budget)
-    for stage in range(len(choices.spaces)):  # their errors
-        build_plan(initial=initial, stage=stage)
-
-    tell(Progress("inputs"))
-    ground = make_ground(
-        model,
-        choices,
-        keys,
-        inputs=inputs,
-        labels=labels,
-        supplement=supplement,
-        num_inputs=num_inputs,
-        repair=repair,
-        evaluation_data=evaluation_data,
-    )
-    watch.lap("inputs")
-
-    effort, refitting = PRESETS[preset], ground.refits is not None
-    budget = effort.budget(budget, refitting, len(choices.spaces) * (population or 0))
-    initial = initial_of_stages(model, choices, population, budget)
-    start = make_seeds(
-        model,
-        ground,
-        choices,
-        sparsity,
-        keys.masks,
-        usual_steps=effort.steps_within(budget, refitting, initial),
-        asked_steps=train_steps,
-        watch=watch,
-        tell=tell,
-    )
-
-    tell(Progress("compile"))
-    swaps, unswapped = None, tuple[str, ...]()
-    if gradient_swaps and train_steps != 0:
-        swaps, unswapped = choose_swaps(model, choices, ground.repair, ground.inputs, ground.refits)
-    build_plan = partial(build_plan, initial=initial, scores=start.scores, swaps=swaps)
-    plan = build_plan()
-    screens = make_screens(
-        model, racing, plan, objective, ground.inputs, labels, ground.repair, ground.varied
-    )
-    seeded = seeds and not choices.names()[-1].startswith("paper")
-    each = ground.judge.seconds_per_evaluation(start.masks["lamp"])
-    prepare = partial(
-        build_ready,
-        objective=ground.judge.repaired,
-        seeds=start.masks if seeded else {},
-        fitness={name: one.repaired.fitness for name, one in start.baselines.items()},
-        strategy=strategy,
-        chunk=chunk,
-        expected_seconds=budget.expected_seconds(initial, each) / len(choices.spaces),
-        trial_seconds=watch.seconds["baselines"],
-        screens=screens,
-    )
-    stages = Stages(
-        model, choices, sparsity, start.scores, build_plan, prepare, budget, keys.search, watch
-    )
-    first = Stage(plan, prepare(plan, key=keys.search))
-    watch.lap("compile")
-    done, notes, lost = run_stages(stages, first, accuracy_of(ground.judge), tell)
-
-    result = finish_run(
-        ground, start, objective, done, keys.weights, with_seeds=seeded and refitting, tell=tell
-    )
-    watch.lap("finish")
-    settings = describe_run(
-        choices,
-        ground.inputs,
-        first,
-        notes,
-        sparsity=sparsity,
-        supplement=supplement,
-        repair=repair_name(model, ground.repair),
-        preset=preset,
-        train_steps=start.steps._asdict(),
-        gradient_swaps=swaps is not None,
-        screens=screens,
-        budget=budget,
-        population=population,
-        key=keys.root,
-    )
-    unseen = unseen_by(
-        model, objective, ground.inputs, ground.repair, ground.fitted, keys.unseen, fresh=trust
-    )
-    around = keys.around if trust else None
-    look = examine(ground.judge, done.space, unseen, start.masks, start.baselines, around)
-    warnings = ground.inputs.warnings + start.warnings + unswapped + lost + result.warnings
-    return make_report(
-        ground.judge, sparsity, result, done, start.baselines, settings, warnings, watch, look
-    )
+    budget, checkpoints = Budget(evaluations, generations, seconds), as_checkpoints(checkpoint_dir)
+    check_call(call, budget, checkpoints)
+    with opened(checkpoints, model, call.decisive()) as keeper:
+        return run(call, budget, keeper, trust=trust, tell=on_record or ignore)

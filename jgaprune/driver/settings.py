@@ -8,7 +8,7 @@ from jgaprune.driver.budget import Budget
 from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.plan import Choices
 from jgaprune.driver.racing import describe_racing
-from jgaprune.driver.stages import Stage
+from jgaprune.driver.stages import Outcome
 from jgaprune.engine import Screen
 from jgaprune.types import Key
 
@@ -16,8 +16,7 @@ from jgaprune.types import Key
 def describe_run(
     choices: Choices,
     inputs: Inputs,
-    first: Stage,
-    stages: list[dict[str, object]],
+    outcome: Outcome,
     *,
     sparsity: float,
     supplement: bool,
@@ -35,8 +34,7 @@ def describe_run(
     Args:
       choices: of the caller.
       inputs: of the run.
-      first: the first stage.
-      stages: what each of them spent, and how it ended.
+      outcome: of its stages.
       sparsity: fraction to remove.
       supplement: whether synthesised inputs might join given ones.
       repair: its name; None for none.
@@ -48,7 +46,7 @@ def describe_run(
       population: that the caller asked for.
       key: of the run.
     """
-    ready = first.ready
+    first = outcome.notes[0]
     return {
         "sparsity": sparsity,
         "inputs": inputs.origin,
@@ -56,18 +54,18 @@ def describe_run(
         "num_held_out": len(inputs.held_out),
         "supplement": supplement,
         **dict(zip(choices._fields, choices.names(), strict=True)),
-        "stages": stages,
+        "stages": outcome.notes,
         "repair": repair,
         "preset": preset,
         "train_steps": train_steps,
         "gradient_swaps": gradient_swaps,
         "racing": describe_racing(screens, len(inputs.all)),
-        "seeds": ready.num_seeds,
+        "seeds": first["seeds"],
         **vars(budget),
         "population": population,
-        "initial_population": first.plan.initial,
+        "initial_population": outcome.initial,
         "key": jax.random.key_data(key).tolist(),
         "key_impl": str(jax.random.key_impl(key)),
-        "strategy": str(ready.strategy),
-        "chunk": ready.strategy.chunk,
+        "strategy": first["strategy"],
+        "chunk": first["chunk"],
     }

@@ -15,15 +15,19 @@ import numpy as np
 from jgaprune import spaces
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.choices import protected
-from jgaprune.driver.loop import AccuracyOf, Progression, run_search
+from jgaprune.driver.keep import NOTHING_KEPT, Keep
+from jgaprune.driver.loop import AccuracyOf, go_on, run_search
 from jgaprune.driver.measure import decoded
 from jgaprune.driver.plan import Choices, Plan, name_of
 from jgaprune.driver.progress import OnRecord, Progress
+from jgaprune.driver.progression import Progression
+from jgaprune.driver.snapshot import Found, unpack
 from jgaprune.driver.stopwatch import Stopwatch
 from jgaprune.driver.wiring import Ready, same_masks
-from jgaprune.engine import refine
+from jgaprune.engine import Strategy, refine
 from jgaprune.model import Model
-from jgaprune.types import Genomes, Key, MaskSpace, Scores
+from jgaprune.report import History
+from jgaprune.types import Genomes, Key, Masks, MaskSpace, Scores
 
 
 class Stage(NamedTuple):
@@ -31,6 +35,22 @@ class Stage(NamedTuple):
 
     plan: Plan
     ready: Ready
+
+
+class Outcome(NamedTuple):
+    """What a run found.
+
+    Attributes:
+      done: how far it came.
+      initial: size of generation 0.
+      notes: what each stage spent, for the settings.
+      warnings: what the spaces could not express.
+    """
+
+    done: Progression
+    initial: int
+    notes: list[dict[str, Any]]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -43,10 +63,11 @@ class Stages:
       sparsity: fraction to remove.
       scores: saliencies by name.
       build_plan: `stage=, order=, masks= -> plan`.
-      prepare: `plan, key=, survivors= -> ready`.
+      prepare: `plan, key=, survivors=, strategy=, seeds= -> ready`.
       budget: of the run.
       key: of the first stage's search.
       watch: of the run.
+      first: what evolves in the first stage.
     """
 
     model: Model
@@ -58,6 +79,7 @@ class Stages:
     budget: Budget
     key: Key
     watch: Stopwatch
+    first: Plan
 
     def follow(self, index: int, last: MaskSpace, done: Progression) -> tuple[Stage, str | None]:
         """A later one, and a warning where it has no genome for the best so far.
@@ -65,67 +87,105 @@ class Stages:
         Args:
           index: which one, from 1 up.
           last: space of the stage before.
-          done: by all before.
+          done: by all before; is told of the masks that the stage begins with.
         """
-        names, masks = self.choices.spaces, decoded(done.space, done.genome)
-        known = self.scores if "bases" in names[:index] else None
-        saliencies = protected(known, self.model, self.sparsity)
-        order = spaces.order_of(saliencies, self.model.layout, self.sparsity, masks)
-        plan = self.build_plan(stage=index, order=order, masks=masks)
+        masks = decoded(done.space, done.genome)
+        done.entries.append(masks)
+        plan = self.plan_at(index, done.entries)
         survivors = handed_over(done, last, plan)
         best = jax.tree.map(lambda leaf: leaf[0], survivors)
         warning = None
         if not same_masks(decoded(plan.space, best), masks):
             warning = (
-                f"The space {name_of(names[index])} has no genome for the best masks of the stages "
-                "before: it started from the nearest that it has. The best of all stages is kept."
+                f"The space {name_of(self.choices.spaces[index])} has no genome for the best masks "
+                "of the stages before: it started from the nearest that it has. The best of all "
+                "stages is kept."
             )
-        key = jax.random.fold_in(self.key, index)
-        return Stage(plan, self.prepare(plan, key=key, survivors=survivors)), warning
+        return Stage(plan, self.prepare(plan, key=self.key_of(index), survivors=survivors)), warning
+
+    def plan_at(self, index: int, entries: list[Masks]) -> Plan:
+        """What evolves in a stage, after those before have found these masks."""
+        if index == 0:
+            return self.first
+        names, masks = self.choices.spaces, entries[index - 1]
+        known = self.scores if "bases" in names[:index] else None
+        saliencies = protected(known, self.model, self.sparsity)
+        order = spaces.order_of(saliencies, self.model.layout, self.sparsity, masks)
+        return self.build_plan(stage=index, order=order, masks=masks)
+
+    def key_of(self, index: int) -> Key:
+        """What a stage's search begins with."""
+        return jax.random.fold_in(self.key, index) if index else self.key
+
+    def again(self, found: Found) -> tuple[Stage, Progression]:
+        """The stage that was at work when a run was stopped, and how far it had come."""
+        told, plan = found.document, self.plan_at(found.stage, found.entries)
+        key = self.key_of(found.stage)
+        ready = self.prepare(plan, key=key, strategy=Strategy(**told["strategy"]), seeds={})
+        ready = ready._replace(num_handed_over=told["handed_over"], num_seeds=told["seeds"])
+        is_best = found.best_stage == found.stage
+        best = plan if is_best else self.plan_at(found.best_stage, found.entries)
+        return Stage(plan, ready), unpack(found, best.space, ready.search, key)
 
 
 def run_stages(
-    stages: Stages, stage: Stage, accuracy_of: AccuracyOf, tell: OnRecord
-) -> tuple[Progression, list[dict[str, object]], tuple[str, ...]]:
+    stages: Stages,
+    accuracy_of: AccuracyOf,
+    tell: OnRecord,
+    keep: Keep = NOTHING_KEPT,
+    found: Found | None = None,
+) -> Outcome:
     """Runs all of them; an interrupt ends the run with what there is.
 
     Args:
       stages: what they share.
-      stage: the first one.
       accuracy_of: of a genome.
       tell: what the run is watched by.
-
-    Returns:
-      What the run found, what each stage spent for the settings, and warnings.
+      keep: what keeps it on the disk.
+      found: where it goes on; None to begin.
 
     Raises:
       KeyboardInterrupt: before generation 0 of the first is evaluated.
     """
-    names, notes, warnings = stages.choices.spaces, [], stage.ready.warnings
+    names, notes, warnings = stages.choices.spaces, list[dict[str, Any]](), tuple[str, ...]()
     done: Progression | None = None
-    for index, name in enumerate(names):
-        limit = stages.budget.until(index, len(names))
-        key = jax.random.fold_in(stages.key, index) if index else stages.key
+    if found is None:
+        plan = stages.plan_at(0, [])
+        stage = Stage(plan, stages.prepare(plan, key=stages.key))
+        warnings = stage.ready.warnings
+    else:
+        stage, done = stages.again(found)
+        notes, warnings = found.document["notes"], tuple(found.document["warnings"])
+    stages.watch.lap("compile")
+    keep.begin(done.history if done else History())
+    for index in range(done.stage if done else 0, len(names)):
+        limit, goes_on = stages.budget.until(index, len(names)), found is not None
         try:
-            if done is not None:
+            if done is not None and not goes_on:
                 tell(Progress("compile"))
                 stage, warning = stages.follow(index, stage.plan.space, done)
                 warnings += (*stage.ready.warnings, *([warning] if warning else []))
                 stages.watch.lap("compile")
-            before = (done.evaluations, done.generation) if done else (0, 0)
+            keep.stage(_told(stage.ready, notes, warnings))
             space, search = stage.plan.space, stage.ready.search
-            done = run_search(search, space, key, limit, accuracy_of, tell, done)
+            listeners = limit, accuracy_of, tell
+            if goes_on:
+                assert done is not None
+                done, found = go_on(search, space, *listeners, done, keep), None
+            else:
+                done = run_search(search, space, stages.key_of(index), *listeners, done, keep)
         except KeyboardInterrupt:
             if done is None:
                 raise
             done.interrupted = True
             break
         stages.watch.lap("search")
-        notes.append(_note(name_of(name), stage.ready, done, before))
+        notes.append(_note(name_of(names[index]), stage.ready, done))
         if done.interrupted:
             break
+        keep.ended(done)
     assert done is not None  # there is at least one stage
-    return done, notes, warnings
+    return Outcome(done, stage.plan.initial, notes, warnings)
 
 
 def handed_over(done: Progression, last: MaskSpace, plan: Plan) -> Genomes:
@@ -149,15 +209,26 @@ def handed_over(done: Progression, last: MaskSpace, plan: Plan) -> Genomes:
     return jax.tree.map(lambda leaf: leaf[chosen], refined)
 
 
-def _note(name: str, ready: Ready, done: Progression, before: tuple[int, int]) -> dict[str, object]:
+def _note(name: str, ready: Ready, done: Progression) -> dict[str, Any]:
     """What a stage spent, and how it ended."""
-    evaluations, generation = before
     return {
         "space": name,
-        "evaluations": done.evaluations - evaluations,
-        "generations": done.generation - generation,
+        "evaluations": done.evaluations - done.before.evaluations,
+        "generations": done.generation - done.before.generations,
         "handed_over": ready.num_handed_over,
         "seeds": ready.num_seeds,
         "best": done.best,
         "strategy": str(ready.strategy),
+        "chunk": ready.strategy.chunk,
+    }
+
+
+def _told(ready: Ready, notes: list[dict[str, Any]], warnings: tuple[str, ...]) -> dict[str, Any]:
+    """What a stage that goes on has to know, as JSON values."""
+    return {
+        "strategy": vars(ready.strategy),
+        "handed_over": ready.num_handed_over,
+        "seeds": ready.num_seeds,
+        "notes": list(notes),
+        "warnings": list(warnings),
     }

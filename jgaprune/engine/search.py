@@ -38,6 +38,7 @@ class Search(NamedTuple):
         evolver that changes its population runs one program per generation.
       children: `state -> int`, evaluations that the next generation counts.
       staged: whether that number may change from generation to generation.
+      outline: `key -> state`, its shapes and dtypes, for keys of that kind.
       compile: `key=None -> search`, the same search with its programs compiled beforehand, for
         keys of that kind; staged searches compile when a stage begins.
     """
@@ -47,6 +48,7 @@ class Search(NamedTuple):
     run: Callable[[SearchState, int], tuple[SearchState, Record]]
     children: Callable[[SearchState], int]
     staged: bool
+    outline: Callable[[Key], SearchState]
     compile: Callable[..., "Search"]
 
 
@@ -134,13 +136,19 @@ def _looping(parts: _Parts, start: Any, block: Any) -> Search:
         state, records = block(state, jnp.int32(1))
         return state, jax.tree.map(lambda leaf: leaf[0], records)
 
+    outline = partial(_outline, start)
+
     def compiled(key: Key | None = None) -> Search:
         key = jax.random.key(0) if key is None else key
-        state, _ = jax.eval_shape(start, key)
-        ready = _looping(parts, _ahead(start, key), _ahead(block, state, jnp.int32(1)))
-        return ready._replace(compile=compiled)
+        ready = _looping(parts, _ahead(start, key), _ahead(block, outline(key), jnp.int32(1)))
+        return ready._replace(outline=outline, compile=compiled)
 
-    return Search(start, step, run, partial(_children, parts), False, compiled)
+    return Search(start, step, run, partial(_children, parts), False, outline, compiled)
+
+
+def _outline(start: Any, key: Key) -> SearchState:
+    state, _ = jax.eval_shape(start, key)
+    return state
 
 
 def _ahead(program: Any, *arguments: Any) -> Any:
@@ -171,7 +179,8 @@ def _staged(
             done.append(jax.tree.map(lambda leaf: leaf[None], record))
         return state, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *done)
 
-    search = Search(start, step, run, children, True, lambda key=None: search)
+    outline = partial(_outline, start)
+    search = Search(start, step, run, children, True, outline, lambda key=None: search)
     return search
 
 

@@ -1,0 +1,41 @@
+"""The arguments of `prune` that decide the result, as one value."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jgaprune.driver.measure import EvaluationData
+from jgaprune.driver.plan import Spaces
+from jgaprune.driver.racing import Looks
+from jgaprune.engine import Strategy
+from jgaprune.model import Model
+from jgaprune.types import Array, Evolver, Key, Objective, Repair
+
+
+class Call(NamedTuple):
+    """What `prune` was asked for; its documentation says what each is."""
+
+    model: Model
+    sparsity: float
+    inputs: Array | np.ndarray | None
+    supplement: bool
+    num_inputs: int | None
+    labels: Array | np.ndarray | None
+    space: Spaces
+    objective: str | Objective
+    evolver: str | Evolver
+    repair: str | Repair
+    preset: str
+    train_steps: int | None
+    gradient_swaps: bool
+    racing: Looks
+    seeds: bool
+    population: int | None
+    key: int | Key
+    chunk: int | str
+    strategy: str | Strategy
+    evaluation_data: EvaluationData | None
+
+    def decisive(self) -> dict[str, Any]:
+        """All but the model, which is described for itself."""
+        return {name: value for name, value in self._asdict().items() if name != "model"}

@@ -1,0 +1,75 @@
+"""`history.jsonl`: one line per generation, appended while the run goes on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jgaprune.driver.progression import Progression
+from jgaprune.report import History
+from jgaprune.report.document import plain
+
+_NAME = "history.jsonl"
+
+
+class HistoryFile:
+    """The file of a run; lines that a checkpoint does not know are dropped when it goes on."""
+
+    def __init__(self, folder: Path):
+        self._path = folder / _NAME
+        self._file: Any = None
+        self._written = 0
+
+    def begin(self, history: History) -> None:
+        """Leaves the lines of a history, which may be none, and no others."""
+        count = len(history.best)
+        lines = self._lines()[:count]
+        lines += [_line(history, index, None) for index in range(len(lines), count)]
+        draft = self._path.with_name(f".{_NAME}.draft")
+        draft.write_text("".join(lines), encoding="utf-8")
+        draft.replace(self._path)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._written = count
+
+    def add(self, done: Progression) -> None:
+        """Appends the generations since the last call."""
+        history = done.history
+        for index in range(self._written, len(history.best)):
+            self._file.write(_line(history, index, done.seconds))
+        self._file.flush()
+        self._written = len(history.best)
+
+    def close(self) -> None:
+        """After which nothing can be added."""
+        if self._file is not None:
+            self._file.close()
+
+    def _lines(self) -> list[str]:
+        """Whole ones, in order; what follows a broken one is no use."""
+        if not self._path.exists():
+            return []
+        lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        whole = []
+        for index, line in enumerate(lines):
+            if not line.endswith("\n") or _generation(line) != index:
+                break
+            whole.append(line)
+        return whole
+
+
+def _line(history: History, index: int, seconds: float | None) -> str:
+    told = {
+        "generation": index,
+        "evaluations": history.evaluations[index],
+        "best": history.best[index],
+        "mean_fitness": history.mean_fitness[index],
+        "diversity": history.diversity[index],
+        "seconds": seconds,
+    }
+    return json.dumps(plain(told)) + "\n"
+
+
+def _generation(line: str) -> object:
+    try:
+        return json.loads(line)["generation"]
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,199 @@
+"""One run: inputs, seeds, searches and the result, from the beginning or from where it stood."""
+
+from functools import partial
+
+from jgaprune.driver.budget import Budget
+from jgaprune.driver.call import Call
+from jgaprune.driver.finish import finish_run
+from jgaprune.driver.ground import Ground, make_ground
+from jgaprune.driver.keep import NOTHING_KEPT
+from jgaprune.driver.keeper import Keeper
+from jgaprune.driver.outcome import accuracy_of, make_report
+from jgaprune.driver.plan import Choices, initial_of_stages, plan_search
+from jgaprune.driver.prepared import Prepared
+from jgaprune.driver.presets import PRESETS
+from jgaprune.driver.progress import OnRecord, Progress
+from jgaprune.driver.racing import make_screens
+from jgaprune.driver.seeding import make_seeds
+from jgaprune.driver.settings import describe_run
+from jgaprune.driver.snapshot import Found
+from jgaprune.driver.stages import Stages, run_stages
+from jgaprune.driver.stopwatch import Stopwatch
+from jgaprune.driver.train import choose_swaps
+from jgaprune.driver.trust import examine, unseen_by
+from jgaprune.driver.wiring import Keys, build_ready, repair_name, split_key
+from jgaprune.report import Report
+
+
+def run(call: Call, asked: Budget, keeper: Keeper | None, *, trust: bool, tell: OnRecord) -> Report:
+    """Does what `prune` was asked for.
+
+    Args:
+      call: checked.
+      asked: by the caller.
+      keeper: of the run, or None; what it knows already is not worked out again.
+      trust: whether the report looks closer at how far fitness can be trusted.
+      tell: what the run is watched by.
+    """
+    watch = Stopwatch()
+    choices = Choices(call.space, call.objective, call.evolver).as_pytrees()
+    keys = split_key(call.key)
+    build_plan = partial(
+        plan_search, call.model, choices, sparsity=call.sparsity, population=call.population
+    )
+    initial = initial_of_stages(call.model, choices, call.population, asked)
+    for stage in range(len(choices.spaces)):  # their errors
+        build_plan(initial=initial, stage=stage)
+    layout = call.model.layout
+    known = keeper.prepared(layout, call.sparsity) if keeper else None
+    found = keeper.found(layout) if keeper and known else None
+
+    ground, prepared, budget = _prepare(call, asked, choices, keys, known, watch, tell)
+    if keeper and not known:
+        keeper.prepare(prepared)
+    if found is not None and keeper and keeper.further:
+        budget = _further(budget, found)
+    start = prepared.start
+
+    tell(Progress("compile"))
+    swaps, unswapped = None, tuple[str, ...]()
+    if call.gradient_swaps and call.train_steps != 0:
+        swaps, unswapped = choose_swaps(
+            call.model, choices, ground.repair, ground.inputs, ground.refits
+        )
+    build_plan = partial(build_plan, initial=prepared.initial, scores=start.scores, swaps=swaps)
+    plan = build_plan()
+    screens = make_screens(
+        call.model,
+        call.racing,
+        plan,
+        call.objective,
+        ground.inputs,
+        call.labels,
+        ground.repair,
+        ground.varied,
+    )
+    seeded = call.seeds and not choices.names()[-1].startswith("paper")
+    each = ground.judge.seconds_per_evaluation(start.masks["lamp"])
+    expected_seconds = budget.expected_seconds(prepared.initial, each)
+    prepare = partial(
+        build_ready,
+        objective=ground.judge.repaired,
+        seeds=start.masks if seeded else {},
+        fitness={name: one.repaired.fitness for name, one in start.baselines.items()},
+        strategy=call.strategy,
+        chunk=call.chunk,
+        expected_seconds=expected_seconds / len(choices.spaces),
+        trial_seconds=watch.seconds["baselines"],
+        screens=screens,
+    )
+    stages = Stages(
+        call.model,
+        choices,
+        call.sparsity,
+        start.scores,
+        build_plan,
+        prepare,
+        budget,
+        keys.search,
+        watch,
+        plan,
+    )
+    outcome = run_stages(stages, accuracy_of(ground.judge), tell, keeper or NOTHING_KEPT, found)
+
+    done = outcome.done
+    with_seeds = seeded and ground.refits is not None
+    result = finish_run(
+        ground, start, call.objective, done, keys.weights, with_seeds=with_seeds, tell=tell
+    )
+    watch.lap("finish")
+    settings = describe_run(
+        choices,
+        ground.inputs,
+        outcome,
+        sparsity=call.sparsity,
+        supplement=call.supplement,
+        repair=repair_name(call.model, ground.repair),
+        preset=call.preset,
+        train_steps=start.steps._asdict(),
+        gradient_swaps=swaps is not None,
+        screens=screens,
+        budget=budget,
+        population=call.population,
+        key=keys.root,
+    )
+    unseen = unseen_by(
+        call.model,
+        call.objective,
+        ground.inputs,
+        ground.repair,
+        ground.fitted,
+        keys.unseen,
+        fresh=trust,
+    )
+    around = keys.around if trust else None
+    look = examine(ground.judge, done.space, unseen, start.masks, start.baselines, around)
+    warnings = ground.inputs.warnings + start.warnings + unswapped + outcome.warnings
+    warnings += (*result.warnings, *(keeper.warnings if keeper else ()))
+    return make_report(
+        ground.judge,
+        call.sparsity,
+        result,
+        done,
+        start.baselines,
+        settings,
+        warnings,
+        watch,
+        look,
+    )
+
+
+def _prepare(
+    call: Call,
+    asked: Budget,
+    choices: Choices,
+    keys: Keys,
+    known: Prepared | None,
+    watch: Stopwatch,
+    tell: OnRecord,
+) -> tuple[Ground, Prepared, Budget]:
+    """Inputs, seeds and the budget; what is known already is taken as it is."""
+    tell(Progress("inputs"))
+    ground = make_ground(
+        call.model,
+        choices,
+        keys,
+        inputs=call.inputs,
+        labels=call.labels,
+        supplement=call.supplement,
+        num_inputs=call.num_inputs,
+        repair=call.repair,
+        evaluation_data=call.evaluation_data,
+        known=None if known is None else (known.inputs, known.varied),
+    )
+    watch.lap("inputs")
+    effort, refitting = PRESETS[call.preset], ground.refits is not None
+    budget = effort.budget(asked, refitting, len(choices.spaces) * (call.population or 0))
+    if known is not None:
+        watch.seconds.update(known.seconds)
+        return ground, known, budget
+    initial = initial_of_stages(call.model, choices, call.population, budget)
+    start = make_seeds(
+        call.model,
+        ground,
+        choices,
+        call.sparsity,
+        keys.masks,
+        usual_steps=effort.steps_within(budget, refitting, initial),
+        asked_steps=call.train_steps,
+        watch=watch,
+        tell=tell,
+    )
+    prepared = Prepared(ground.inputs, ground.varied, start, initial, dict(watch.seconds))
+    return ground, prepared, budget
+
+
+def _further(budget: Budget, found: Found) -> Budget:
+    """As much more, from where the run stands."""
+    evaluations = int(found.arrays["history.evaluations"][-1])
+    return budget.after(evaluations, found.document["generation"], found.document["seconds"])
