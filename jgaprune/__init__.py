@@ -14,7 +14,7 @@ from jgaprune import (  # type: ignore[attr-defined]
     spaces,
     training,
 )
-from jgaprune.driver import Progress, Racing, prune
+from jgaprune.driver import Checkpoints, Progress, Racing, prune
 from jgaprune.engine import Record, Screen, Search, SearchState, Strategy, build_search, refine
 from jgaprune.model import Model, ModelSpec, Preprocessing
 from jgaprune.report import Report
@@ -22,6 +22,7 @@ from jgaprune.types import Evolver, MaskSpace, Repair, Score
 from jgaprune.version import __version__
 
 __all__ = [
+    "Checkpoints",
     "Evolver",
     "MaskSpace",
     "Model",

@@ -1,4 +1,4 @@
-"""The command line: `jgaprune demo | prune | synthesize | evaluate | export`, and
+"""The command line: `jgaprune demo | prune | resume | synthesize | evaluate | export`, and
 `inspect | convert | verify | bench`.
 
 Commands read files, call the library and print; nothing is computed here. Results go to
@@ -16,6 +16,7 @@ from jgaprune.cli.evaluate import evaluate
 from jgaprune.cli.export import export
 from jgaprune.cli.inspect import inspect
 from jgaprune.cli.prune import prune
+from jgaprune.cli.resume import resume
 from jgaprune.cli.synthesize import synthesize
 from jgaprune.cli.verify import verify
 from jgaprune.version import __version__
@@ -43,5 +44,7 @@ def main() -> None:
     keep_compiled_programs()
 
 
-for _command in (demo, prune, synthesize, evaluate, export, inspect, convert, verify, bench):
+for _command in (
+    *(demo, prune, resume, synthesize, evaluate, export, inspect, convert, verify, bench),
+):
     main.add_command(_command)

@@ -1,5 +1,8 @@
 """Ctrl-C and SIGTERM in a search: at once while there is nothing to lose, else between generations.
 
+Where a run is kept on the disk, SIGTERM stops it to be gone on with, as machines that are taken
+away send it; Ctrl-C ends it with what there is.
+
 An exception that is raised wherever a signal arrives can be swallowed there, by a callback of
 JAX's for example, and while XLA works it comes late. So a thread of its own hears of signals. As
 long as nothing was found, and so nothing is on the disk, it ends the process; after that it asks
@@ -24,19 +27,28 @@ from jgaprune.driver import Progress
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Preempted(Exception):  # noqa: N818 - nothing is wrong
+    """The run is to stop, and to be gone on with later."""
+
+
 class Interrupts:
-    """What signals ask for, and whether there is something to lose."""
+    """What signals ask for, and whether there is something to lose.
+
+    Attributes:
+      kept: how to go on with a run that is kept on the disk; None where it is not.
+    """
 
     def __init__(self) -> None:
         self.found = False
-        self.asked = False
+        self.asked: type[BaseException] | None = None
         self.finishing = False
+        self.kept: str | None = None
 
     def between_generations(self, show: Show | None) -> Show:
         """A callback for the driver that shows progress and passes on what was asked.
 
         It raises KeyboardInterrupt where the driver expects it, once for every signal: in the
-        search, between its stages, and while its result is finished.
+        search, between its stages, and while its result is finished; or Preempted.
         """
 
         def record(progress: Progress) -> None:
@@ -45,16 +57,21 @@ class Interrupts:
             if show is not None:
                 show(progress)
             if self.asked:  # which it is only where something was found
-                self.asked = False
-                raise KeyboardInterrupt
+                asked, self.asked = self.asked, None
+                raise asked
 
         return record
 
-    def answer(self) -> None:
+    def answer(self, number: int) -> None:
         """Does what a signal asks for."""
+        if number == signal.SIGTERM and self.kept:
+            if not self.found:
+                _end_process(f"stopped. {self.kept}", 0)
+            self.asked = Preempted
+            return
         if not self.found:
-            _end_process()
-        self.asked = True
+            _end_process("interrupted; nothing was written.", INTERRUPTED)
+        self.asked = KeyboardInterrupt
         what = (
             "the result is being saved as it is"
             if self.finishing
@@ -89,11 +106,11 @@ def _leave_to_listener(*_: object) -> None:
     """Stands in for the default, which would raise."""
 
 
-def _listen(heard: socket.socket, answer: Callable[[], None]) -> None:
+def _listen(heard: socket.socket, answer: Callable[[int], None]) -> None:
     """Until the other end is closed; every byte is the number of a signal."""
     while number := heard.recv(1):
         if number[0] in _SIGNALS:
-            answer()
+            answer(number[0])
 
 
 def _say(sentence: str) -> None:
@@ -102,10 +119,10 @@ def _say(sentence: str) -> None:
     click.echo(f"{bar}jgaprune: {sentence}", err=True)
 
 
-def _end_process() -> None:
-    """Leaves without tidying up: XLA's threads are at work, and nothing was written."""
+def _end_process(sentence: str, code: int) -> None:
+    """Leaves without tidying up: XLA's threads are at work, and there is nothing to lose."""
     Console(stderr=True).show_cursor()
-    _say("interrupted; nothing was written.")
+    _say(sentence)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(INTERRUPTED)
+    os._exit(code)

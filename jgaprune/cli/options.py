@@ -183,6 +183,23 @@ def evaluation_options(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
 
 
+def output_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds `--overwrite`, `--json`, `--log-json` and `--quiet`."""
+    command = click.option("--quiet", is_flag=True, help="Show no progress.")(command)
+    command = click.option(
+        "--log-json", is_flag=True, help="Show progress as lines of JSON, for programs."
+    )(command)
+    command = click.option(
+        "--json", "as_json", is_flag=True, help="Print report.json instead of the table."
+    )(command)
+    return click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Replace DIR once the new result is complete. A folder that jgaprune didn't make is "
+        "kept as DIR.old.",
+    )(command)
+
+
 def trust_option(command: Callable[..., None]) -> Callable[..., None]:
     """Adds `--trust`."""
     return click.option(

@@ -1,5 +1,6 @@
 """Progress on stderr: phase, best fitness, rate. A bar on a terminal, lines in a log."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from jgaprune.driver import Progress
+from jgaprune.report.document import plain
 
 Show = Callable[[Progress], None]
 """What the driver calls with every step."""
@@ -26,10 +28,12 @@ _SECONDS_BETWEEN_LINES = 30.0
 
 
 @contextmanager
-def shown_progress(*, quiet: bool) -> Iterator[Show | None]:
+def shown_progress(*, quiet: bool, as_json: bool = False) -> Iterator[Show | None]:
     """Shows progress while the block runs; yields the driver's `on_record`, None if quiet."""
     console = Console(stderr=True)
-    if quiet:
+    if as_json:
+        yield _show_as_json
+    elif quiet:
         yield None
     elif console.is_terminal:
         with _bar(console) as bar:
@@ -59,6 +63,10 @@ def _bar(console: Console) -> Bar:
         TimeElapsedColumn(),
         console=console,
     )
+
+
+def _show_as_json(progress: Progress) -> None:
+    click.echo(json.dumps(plain(vars(progress))), err=True)
 
 
 def _show_in(bar: Bar) -> Show:

@@ -5,21 +5,19 @@ from typing import Any
 import click
 
 from jgaprune import driver
-from jgaprune.cli.deliver import deliver
-from jgaprune.cli.faults import collect, explains_faults
-from jgaprune.cli.interrupts import interruptible
+from jgaprune.cli.checkpoints import RememberedCommand, checkpoint_options, checkpoints_of
+from jgaprune.cli.faults import explains_faults
 from jgaprune.cli.options import (
     architecture_options,
     budget_options,
     effort_options,
     evaluation_options,
-    load_model,
     normalisation_options,
+    output_options,
     trust_option,
 )
-from jgaprune.cli.progress import shown_progress
-from jgaprune.cli.search_data import read_search_data, with_files
-from jgaprune.report import LABELLED_OBJECTIVES, check_out
+from jgaprune.cli.search import search_and_save
+from jgaprune.report import LABELLED_OBJECTIVES
 
 _EPILOG = """\b
 Examples:
@@ -31,10 +29,13 @@ Examples:
   The paper's setting: random scores, labels in the search, its fifth strategy:
     jgaprune prune --weights mnist.pth --sparsity 0.5 --space scores --evolver paper5 \\
       --objective accuracy --inputs labelled.npz --generations 50 --out paper
+  On a machine that may be taken away, and then on another one:
+    jgaprune prune --weights resnet20.th --sparsity 0.8 --checkpoint-every 5m --out pruned
+    jgaprune resume pruned
 """
 
 
-@click.command(epilog=_EPILOG)
+@click.command(epilog=_EPILOG, cls=RememberedCommand)
 @click.option(
     "--weights",
     required=True,
@@ -120,89 +121,17 @@ Examples:
 @click.option("--no-repair", "repair", flag_value="none", help="The same as --repair none.")
 @normalisation_options
 @click.option("--out", required=True, metavar="DIR", help="Folder to make for the result.")
-@click.option(
-    "--overwrite",
-    is_flag=True,
-    help="Replace DIR once the new result is complete. A folder that jgaprune didn't make is kept "
-    "as DIR.old.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print report.json instead of the table.")
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@output_options
+@checkpoint_options
 @explains_faults
-def prune(
-    *,
-    weights: str,
-    arch: str,
-    arch_config: dict[str, Any],
-    sparsity: float,
-    inputs: str | None,
-    supplement: bool,
-    num_inputs: int | None,
-    eval_data: str | None,
-    space: str,
-    evolver: str,
-    objective: str,
-    evaluations: int | None,
-    population: int | None,
-    generations: int | None,
-    seconds: float | None,
-    preset: str,
-    train_steps: int | None,
-    gradient_swaps: bool,
-    seeds: bool,
-    racing: driver.Looks,
-    chunk: Any,
-    strategy: str,
-    trust: bool,
-    seed: int,
-    repair: str,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    out: str,
-    overwrite: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+@click.pass_context
+def prune(context: click.Context, **params: Any) -> None:
     """Prune a pre-trained network without its training data.
 
     DIR receives report.json and report.txt, plots, the masks, and the pruned and repaired
     weights: for Flax (params/) and under the names and in the layouts of the weight file
     (pruned.safetensors). Everything is checked before the search starts. Ctrl-C stops the
-    search and saves the best masks so far.
+    search and saves the best masks so far; with checkpoints, SIGTERM stops it to be gone on
+    with by jgaprune resume.
     """
-    _, model = collect(
-        lambda: check_out(out, overwrite=overwrite),
-        lambda: load_model(arch, weights, arch_config, mean, std),
-    )
-    data = read_search_data(model, sparsity, inputs, eval_data, objective, out, overwrite)
-    with interruptible() as interrupts:
-        with shown_progress(quiet=quiet) as show:
-            report = driver.prune(
-                model,
-                sparsity=sparsity,
-                inputs=data.inputs,
-                supplement=supplement,
-                num_inputs=num_inputs,
-                labels=data.labels,
-                space=space,
-                objective=objective,
-                evolver=evolver,
-                repair=repair,
-                racing=racing,
-                evaluations=evaluations,
-                population=population,
-                generations=generations,
-                seconds=seconds,
-                preset=preset,
-                train_steps=train_steps,
-                gradient_swaps=gradient_swaps,
-                seeds=seeds,
-                key=seed,
-                chunk=chunk,
-                strategy=strategy,
-                evaluation_data=data.evaluation,
-                trust=trust,
-                on_record=interrupts.between_generations(show),
-            )
-        files = {"weights": weights, "inputs": inputs, "eval_data": eval_data}
-        deliver(with_files(report, files), out, overwrite=overwrite, as_json=as_json)
+    search_and_save(params, checkpoints_of(params, context))

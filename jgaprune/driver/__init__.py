@@ -1,15 +1,19 @@
 """`prune()`: from a model and a sparsity to a report, with every default wired."""
 
+from jgaprune.driver.checkpoints import Checkpoints
 from jgaprune.driver.choices import EVOLVERS, OBJECTIVES, REPAIRS, SPACES
+from jgaprune.driver.keeper import MANIFEST
 from jgaprune.driver.progress import Progress
 from jgaprune.driver.prune import prune
 from jgaprune.driver.racing import Looks, Racing
 
 __all__ = [
     "EVOLVERS",
+    "MANIFEST",
     "OBJECTIVES",
     "REPAIRS",
     "SPACES",
+    "Checkpoints",
     "Looks",
     "Progress",
     "Racing",

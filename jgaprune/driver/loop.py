@@ -7,6 +7,7 @@ generations.
 
 import math
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 
 import jax
@@ -157,26 +158,30 @@ def _add_block(
 
 
 class _AccuracyCurve:
-    """Accuracy of the best so far, measured now and then."""
+    """Accuracy of the best so far, measured now and then.
+
+    Where it is measured depends on the budget alone, and not on how fast the machine is, unless
+    only time is limited.
+    """
 
     def __init__(self, accuracy_of: AccuracyOf, budget: Budget):
         self.accuracy_of = accuracy_of
-        self.spacing = max((budget.evaluations or 0) // _ACCURACY_POINTS, 1)
+        self.evaluations = (budget.evaluations or 0) // _ACCURACY_POINTS
+        self.generations = (budget.generations or 0) // _ACCURACY_POINTS
+        self.counts = budget.evaluations is not None or budget.generations is not None
         self.last_best: float | None = None
 
     def generations_left(self, done: Progression, children: int) -> int:
-        """To the next point, so that it never depends on how fast blocks are."""
-        points = done.history.accuracy
-        if not points or self.spacing == 1:
+        """To the next point."""
+        if not done.history.accuracy or not self.counts:
             return _UNLIMITED
-        missing = points[-1][0] + self.spacing - done.evaluations
-        return max(1, math.ceil(missing / children))
+        evaluations, generations = self._missing(done)
+        return max(1, math.ceil(evaluations / children), generations)
 
     def add(self, done: Progression) -> None:
         """Measures, unless the last point is near; an unchanged best is not measured again."""
-        best, evaluations = done.best, done.evaluations
-        points = done.history.accuracy
-        if points and evaluations - points[-1][0] < self.spacing:
+        best, points = done.best, done.history.accuracy
+        if points and max(self._missing(done)) > 0:
             return
         value = (
             points[-1][1]
@@ -184,8 +189,14 @@ class _AccuracyCurve:
             else self.accuracy_of(done.space, done.genome)
         )
         if value is not None:
-            points.append((evaluations, value))
+            points.append((done.evaluations, value))
             self.last_best = best
+
+    def _missing(self, done: Progression) -> tuple[int, int]:
+        """Evaluations and generations to the next point, which is not the last one again."""
+        last, counts = done.history.accuracy[-1][0], done.history.evaluations
+        since = len(counts) - 1 - bisect_left(counts, last)
+        return max(self.evaluations, 1) - (counts[-1] - last), max(self.generations, 1) - since
 
 
 def _progress(done: Progression, left: int, block: int, rate: float) -> Progress:
