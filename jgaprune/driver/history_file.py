@@ -1,6 +1,7 @@
 """`history.jsonl`: one line per generation, appended while the run goes on."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,14 @@ from jgaprune.driver.progression import Progression
 from jgaprune.report import History
 from jgaprune.report.document import plain
 
-_NAME = "history.jsonl"
+NAME = "history.jsonl"
 
 
 class HistoryFile:
     """The file of a run; lines that a checkpoint does not know are dropped when it goes on."""
 
     def __init__(self, folder: Path):
-        self._path = folder / _NAME
+        self._path = folder / NAME
         self._file: Any = None
         self._written = 0
 
@@ -24,19 +25,30 @@ class HistoryFile:
         count = len(history.best)
         lines = self._lines()[:count]
         lines += [_line(history, index, None) for index in range(len(lines), count)]
-        draft = self._path.with_name(f".{_NAME}.draft")
+        draft = self._path.with_name(f".{NAME}.draft")
         draft.write_text("".join(lines), encoding="utf-8")
         draft.replace(self._path)
         self._file = self._path.open("a", encoding="utf-8")
         self._written = count
 
     def add(self, done: Progression) -> None:
-        """Appends the generations since the last call."""
-        history = done.history
-        for index in range(self._written, len(history.best)):
-            self._file.write(_line(history, index, done.seconds))
-        self._file.flush()
-        self._written = len(history.best)
+        """Appends the generations since the last call.
+
+        Raises:
+          OSError: they can't be written; the next call tries again.
+        """
+        history, whole = done.history, self._path.stat().st_size
+        first, count = self._written, len(history.best)
+        lines = [_line(history, index, done.seconds) for index in range(first, count)]
+        try:
+            self._file.write("".join(lines))
+            self._file.flush()
+        except OSError:
+            self._file.close()
+            os.truncate(self._path, whole)
+            self._file = self._path.open("a", encoding="utf-8")
+            raise
+        self._written = count
 
     def close(self) -> None:
         """After which nothing can be added."""

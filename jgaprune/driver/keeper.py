@@ -17,7 +17,7 @@ from jgaprune.checkpoint import Steps, exclusive, read_document, write_document
 from jgaprune.driver import prepared as preparation
 from jgaprune.driver import snapshot
 from jgaprune.driver.checkpoints import Checkpoints
-from jgaprune.driver.history_file import HistoryFile
+from jgaprune.driver.history_file import NAME, HistoryFile
 from jgaprune.driver.manifest import changed_surroundings, differences, manifest_of
 from jgaprune.driver.prepared import Prepared
 from jgaprune.driver.progression import Progression
@@ -86,7 +86,10 @@ class Keeper:
 
     def block(self, done: Progression) -> None:
         """Notes generations; keeps the run if it is time."""
-        self._history.add(done)
+        try:
+            self._history.add(done)
+        except OSError as error:
+            self._failed(f"{NAME} up to generation {done.generation}", error)
         if self._is_due(done.generation):
             with contextlib.suppress(OSError):  # it is noted
                 self._save(done)
