@@ -72,15 +72,26 @@ def folder(stopped, tmp_path):
 @pytest.mark.parametrize(
     "generation",
     [
-        pytest.param(g, marks=[] if g in (4, 9) else pytest.mark.slow)
-        for g in range(1, GENERATIONS + 1)
+        pytest.param(g, marks=[] if g in (0, 5, 9) else pytest.mark.slow)
+        for g in range(GENERATIONS + 1)
     ],
 )
-def test_stopped_and_resumed_equals_never_stopped(tmp_path, whole, generation):
+def test_stopped_at_any_generation_it_ends_as_if_never_stopped(
+    tmp_path, whole, monkeypatch, generation
+):
+    """Generation 5 is the first of the second stage."""
+    saved = Steps.save
+
+    def save(self, number, *content):
+        saved(self, number, *content)
+        if number == generation and "start" in content[1]:
+            raise StopError
+
     assert whole.generations == GENERATIONS
-    with pytest.raises(StopError):
-        prune(tmp_path / "run", stop=generation)
-    assert lines(tmp_path / "run")[-1]["generation"] <= generation
+    with monkeypatch.context() as patch, pytest.raises(StopError):
+        patch.setattr(Steps, "save", save)
+        prune(tmp_path / "run", every=1)
+    assert [line["generation"] for line in lines(tmp_path / "run")] == list(range(generation + 1))
     assert_same(prune(tmp_path / "run"), whole, tmp_path / "run")
 
 

@@ -56,6 +56,7 @@ class Steps:
             _DOCUMENT: ocp.args.JsonSave(told),  # type: ignore[call-arg]
         }
         with self._explained():
+            self._manager.wait_until_finished()
             if number in self._manager.all_steps():
                 self._manager.delete(number)
             self._manager.save(number, args=ocp.args.Composite(**items), force=True)
