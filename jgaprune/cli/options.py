@@ -120,6 +120,18 @@ def budget_options(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
 
 
+def seed_run_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds `--seed-run`."""
+    return click.option(
+        "--seed-run",
+        "seed_runs",
+        metavar="DIR",
+        multiple=True,
+        help="Start from the masks of another run of this network, too, at this sparsity or "
+        "another one; may be repeated.",
+    )(command)
+
+
 def effort_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds `--preset`, `--seeds`, `--train-steps` and `--gradient-swaps`."""
     command = click.option(

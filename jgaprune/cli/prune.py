@@ -14,6 +14,7 @@ from jgaprune.cli.options import (
     evaluation_options,
     normalisation_options,
     output_options,
+    seed_run_option,
     trust_option,
 )
 from jgaprune.cli.search import search_and_save
@@ -100,6 +101,7 @@ Examples:
 )
 @budget_options
 @effort_options
+@seed_run_option
 @evaluation_options
 @trust_option
 @click.option(

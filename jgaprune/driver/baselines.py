@@ -1,7 +1,9 @@
 """The one-shot methods: what a search is compared with, starts from, and builds its space on."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+
+import jax.numpy as jnp
 
 from jgaprune import saliency
 from jgaprune.masks import Layout
@@ -52,6 +54,27 @@ def one_shot_scores(
     if refits is not None:
         scores["gradual"] = saliency.gradual(model, refits, sparsity)
     return scores
+
+
+def given_scores(params: Params, layout: Layout, given: Sequence[Masks]) -> dict[str, Scores]:
+    """Scores of the caller's masks: what they keep before what they remove, each by magnitude.
+
+    So their own masks come back at their own sparsity, and at another one those that are nearest.
+
+    Args:
+      params: of the dense network.
+      layout: of its prunable leaves.
+      given: masks; may be none.
+    """
+    largest = max(float(jnp.max(jnp.abs(params[name]))) for name in layout.names)
+    return {
+        f"given {number}" if number > 1 else "given": {
+            name: jnp.asarray(masks[name], jnp.float32)
+            + 0.5 * jnp.abs(params[name]).astype(jnp.float32) / (largest or 1.0)
+            for name in layout.names
+        }
+        for number, masks in enumerate(given, 1)
+    }
 
 
 def _numbers_touched(layout: Layout) -> float:

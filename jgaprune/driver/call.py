@@ -1,5 +1,6 @@
 """The arguments of `prune` that decide the result, as one value."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from jgaprune.driver.plan import Spaces
 from jgaprune.driver.racing import Looks
 from jgaprune.engine import Strategy
 from jgaprune.model import Model
-from jgaprune.types import Array, Evolver, Key, Objective, Repair
+from jgaprune.types import Array, Evolver, Key, Masks, Objective, Repair
 
 
 class Call(NamedTuple):
@@ -30,11 +31,18 @@ class Call(NamedTuple):
     gradient_swaps: bool
     racing: Looks
     seeds: bool
+    seed_masks: Masks | Sequence[Masks] | None
     population: int | None
     key: int | Key
     chunk: int | str
     strategy: str | Strategy
     evaluation_data: EvaluationData | None
+
+    @property
+    def given_masks(self) -> tuple[Masks, ...]:
+        """The caller's masks, however many."""
+        given = self.seed_masks
+        return () if given is None else (given,) if isinstance(given, dict) else tuple(given)
 
     def decisive(self) -> dict[str, Any]:
         """All but the model, which is described for itself."""

@@ -63,6 +63,7 @@ def _faults(call: Call, budget: Budget) -> list[str | None]:
         _sparsity_fault(call.sparsity, model),
         None if call.inputs is None else _inputs_fault("inputs", call.inputs, model),
         _number_fault(call.num_inputs),
+        *_masks_faults(call),
         *_labels_faults(call.labels, call.inputs, objective, model),
         *_evaluation_faults(call.evaluation_data, model),
         *budget.faults(),
@@ -89,6 +90,24 @@ def _strategy_fault(strategy: object, chunk: object) -> str | None:
     if strategy == "sequential" and chunk not in ("auto", 1):
         return f"'sequential' evaluates one candidate at a time, chunk is {chunk}; leave chunk out"
     return unknown_name("strategy", strategy, ("auto", *FORMS))
+
+
+def _masks_faults(call: Call) -> list[str]:
+    layout, faults = call.model.layout, []
+    expected = dict(zip(layout.names, layout.shapes, strict=True))
+    for number, masks in enumerate(call.given_masks, 1):
+        found = {name: tuple(np.shape(mask)) for name, mask in masks.items()}
+        kinds = {np.asarray(mask).dtype.name for mask in masks.values()}
+        if found != expected:
+            names = sorted({*found, *expected})
+            other = [name for name in names if found.get(name) != expected.get(name)]
+            faults.append(
+                f"seed_masks {number} must have a mask of every prunable leaf in its shape, and no "
+                f"others; {', '.join(other[:3])} differ"
+            )
+        elif kinds != {"bool"}:
+            faults.append(f"seed_masks {number} must be boolean, got {', '.join(sorted(kinds))}")
+    return faults
 
 
 def _number_fault(num_inputs: object) -> str | None:

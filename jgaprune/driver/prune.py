@@ -1,5 +1,6 @@
 """`prune()`: the whole way from a model to a report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from jgaprune.driver.run import run
 from jgaprune.engine import Strategy
 from jgaprune.model import Model
 from jgaprune.report import Report
-from jgaprune.types import Array, Evolver, Key, Objective, Repair
+from jgaprune.types import Array, Evolver, Key, Masks, Objective, Repair
 
 
 def prune(
@@ -37,6 +38,7 @@ def prune(
     gradient_swaps: bool = True,
     racing: Looks = False,
     seeds: bool = True,
+    seed_masks: Masks | Sequence[Masks] | None = None,
     evaluations: int | None = None,
     generations: int | None = None,
     seconds: float | None = None,
@@ -99,6 +101,9 @@ def prune(
       seeds: whether the one-shot masks are put into generation 0, so that the result is never
         worse than the best of them where the space can express them; "paper1" to "paper5" are
         never seeded.
+      seed_masks: masks by leaf name, or several of them, from another run for example, to start
+        from beside the one-shot masks. At another sparsity they are grown or thinned by magnitude.
+        They are baselines, too, named "given".
       evaluations: budget in candidates, generation 0 included; by default 120 where weights are
         refitted, else 1000, times the preset's effort, and never less than four generations of a
         `population` that is given.
@@ -150,6 +155,7 @@ def prune(
         gradient_swaps=gradient_swaps,
         racing=racing,
         seeds=seeds,
+        seed_masks=seed_masks,
         population=population,
         key=key,
         chunk=chunk,

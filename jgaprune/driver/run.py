@@ -188,6 +188,7 @@ def _prepare(
         asked_steps=call.train_steps,
         watch=watch,
         tell=tell,
+        given=call.given_masks,
     )
     prepared = Prepared(ground.inputs, ground.varied, start, initial, dict(watch.seconds))
     return ground, prepared, budget

@@ -1,8 +1,9 @@
 """What a search starts from: one-shot masks, measured, and the best of them trained by gradient."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from jgaprune.driver.baselines import one_shot_masks, scores_for
+from jgaprune.driver.baselines import given_scores, one_shot_masks, scores_for
 from jgaprune.driver.contenders import best_of
 from jgaprune.driver.ground import Ground
 from jgaprune.driver.measure import measure_baselines
@@ -44,6 +45,7 @@ def make_seeds(
     asked_steps: int | None,
     watch: Stopwatch,
     tell: OnRecord,
+    given: Sequence[Masks] = (),
 ) -> Seeding:
     """Scores and measures the one-shot masks, and trains the best of them.
 
@@ -57,10 +59,12 @@ def make_seeds(
       asked_steps: of training, that the caller asked for; None for the usual number.
       watch: counts the seconds of each part.
       tell: what the run is watched by.
+      given: masks of the caller's, at this sparsity or another.
     """
     tell(Progress("baselines"))
     inputs, refits, layout = ground.inputs, ground.refits, model.layout
     scores = scores_for(choices.spaces, model, sparsity, inputs.for_repair, refits)
+    scores |= given_scores(model.params, layout, given)
     watch.lap("one_shot")
     masks = one_shot_masks(scores, layout, sparsity)
     baselines = measure_baselines(ground.judge, masks)
