@@ -6,7 +6,6 @@ Writes what every run found, and what its compiled programs send, under the name
 `test_devices.py` compares them.
 """
 
-import json
 import os
 import re
 import sys

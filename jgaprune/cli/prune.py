@@ -6,6 +6,7 @@ import click
 
 from jgaprune import driver
 from jgaprune.cli.deliver import deliver
+from jgaprune.cli.device_options import device_options
 from jgaprune.cli.faults import collect, explains_faults
 from jgaprune.cli.interrupts import interruptible
 from jgaprune.cli.options import (
@@ -100,6 +101,7 @@ Examples:
 @budget_options
 @effort_options
 @evaluation_options
+@device_options
 @trust_option
 @click.option(
     "--seed",
@@ -153,6 +155,10 @@ def prune(
     racing: driver.Looks,
     chunk: Any,
     strategy: str,
+    mesh: str | None,
+    islands: int,
+    migrate_every: int,
+    migrants: int,
     trust: bool,
     seed: int,
     repair: str,
@@ -200,6 +206,10 @@ def prune(
                 key=seed,
                 chunk=chunk,
                 strategy=strategy,
+                mesh=mesh,
+                islands=islands,
+                migrate_every=migrate_every,
+                migrants=migrants,
                 evaluation_data=data.evaluation,
                 trust=trust,
                 on_record=interrupts.between_generations(show),

@@ -13,6 +13,7 @@ from jgaprune.driver.choices import (
     initial_population,
     unknown_name,
 )
+from jgaprune.driver.devices import Devices
 from jgaprune.driver.plan import listed
 from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.racing import racing_faults
@@ -43,6 +44,7 @@ def check_call(
     chunk: object,
     strategy: object,
     budget: Budget,
+    devices: Devices,
     evaluation_data: object,
 ) -> None:
     """Raises one ValueError that names every fault.
@@ -72,7 +74,12 @@ def check_call(
         *_evaluation_faults(evaluation_data, model),
         *budget.faults(),
         *_racing_faults(racing, objective, evolver, repair),
-        _population_fault(evolver, population, budget, model, max(1, len(stages))),
+        *(device_faults := devices.faults(evolver)),  # type: ignore[arg-type]
+        None
+        if device_faults
+        else _population_fault(
+            evolver, population, budget, model, max(1, len(stages)), devices.islands
+        ),
     ]
     if chunk != "auto" and (not isinstance(chunk, int) or chunk < 1):
         faults.append(f"chunk must be 'auto' or a whole number from 1 up, got {chunk!r}")
@@ -113,16 +120,23 @@ def _sparsity_fault(sparsity: float, model: Model) -> str | None:
 
 
 def _population_fault(
-    evolver: object, population: int | None, budget: Budget, model: Model, num_stages: int
+    evolver: object,
+    population: int | None,
+    budget: Budget,
+    model: Model,
+    num_stages: int,
+    islands: int,
 ) -> str | None:
     if population is None and not isinstance(evolver, str):
         return "an evolver of your own needs population=..., the size of generation 0"
     if population is not None and population < 2:
         return f"population must be at least 2, got {population}"
-    share = budget.until(0, num_stages).evaluations
-    size = initial_population(evolver, population, share, model)  # type: ignore[arg-type]
-    if budget.evaluations is not None and budget.evaluations > 0 and (share or 0) < size:
-        each = f" in each of {num_stages} stages" if num_stages > 1 else ""
+    share = (budget.until(0, num_stages).evaluations or 0) // islands
+    asked = None if budget.evaluations is None else share
+    size = initial_population(evolver, population, asked, model)  # type: ignore[arg-type]
+    if budget.evaluations is not None and budget.evaluations > 0 and share < size:
+        each = f" on each of {islands} islands" if islands > 1 else ""
+        each += f" in each of {num_stages} stages" if num_stages > 1 else ""
         return (
             f"{budget.evaluations} evaluations do not pay for generation 0 of {size} candidates"
             f"{each}; raise evaluations or pass a smaller population"

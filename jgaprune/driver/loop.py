@@ -11,11 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import jax
-import jax.numpy as jnp
 
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.progress import OnRecord, Progress
-from jgaprune.engine import Record, Search, SearchState
+from jgaprune.engine import Record, Search, SearchState, on_host_device
 from jgaprune.report import History
 from jgaprune.types import Genome, Key, MaskSpace
 
@@ -91,7 +90,7 @@ def run_search(
     state, record = search.init(key)
     record = jax.tree.map(lambda leaf: leaf[None], record)
     if done is None:
-        done = Progression(space, _copy(state.best.genome), float(record.best[0]))
+        done = Progression(space, on_host_device(state.best.genome), float(record.best[0]))
     else:
         done.generation += 1
     add = _Adding(space, done.evaluations, done.failures)
@@ -147,7 +146,7 @@ class _Adding:
         """Generations, and the best genome if it is better than all before."""
         host = jax.device_get(records)
         if float(host.best[-1]) < done.best:
-            done.space, done.genome = self.space, _copy(state.best.genome)
+            done.space, done.genome = self.space, on_host_device(state.best.genome)
         before, history = done.best, done.history
         history.best.extend(min(before, float(value)) for value in host.best)
         history.evaluations.extend(self.evaluations + int(value) for value in host.evaluations)
@@ -192,8 +191,3 @@ def _progress(done: Progression, left: int, block: int, rate: float) -> Progress
         mean_fitness=done.history.mean_fitness[-1],
         evaluations_per_second=rate,
     )
-
-
-def _copy(genome: Genome) -> Genome:
-    """A copy that outlives the donated state."""
-    return jax.tree.map(jnp.copy, genome)

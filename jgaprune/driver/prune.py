@@ -3,9 +3,11 @@
 from functools import partial
 
 import numpy as np
+from jax.sharding import Mesh
 
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.check import check_call
+from jgaprune.driver.devices import Devices
 from jgaprune.driver.finish import finish_run
 from jgaprune.driver.ground import make_ground
 from jgaprune.driver.measure import EvaluationData
@@ -51,6 +53,10 @@ def prune(
     key: int | Key = 0,
     chunk: int | str = "auto",
     strategy: str | Strategy = "auto",
+    mesh: Mesh | str | None = None,
+    islands: int = 1,
+    migrate_every: int = 10,
+    migrants: int = 1,
     evaluation_data: EvaluationData | None = None,
     trust: bool = False,
     on_record: OnRecord | None = None,
@@ -118,6 +124,13 @@ def prune(
       strategy: how the population is evaluated: a `Strategy`, or the name of its form; "auto" is
         what the machine runs well, which long searches measure first. It changes the speed, and
         the result by rounding only.
+      mesh: devices that share the work, such as `pop=8` or `pop=4,inputs=2`, or a mesh with these
+        axes: the masks of a generation, or islands, over `pop`, without changing a bit of what
+        "sequential" finds; the inputs over `inputs`, which rounds differently.
+      islands: populations that evolve apart, each of `population`; the budget is that of all. A
+        multiple of `pop` where there is a mesh; with "genetic" and "level_switch" only.
+      migrate_every: generations from one exchange between islands to the next.
+      migrants: that go from every island to the next one, and take the places of worse ones.
       evaluation_data: `(inputs, labels)` that only the report sees, never the search; for a
         language model `(tokens, next tokens)`, both `[N, L]`, which give perplexity as well.
       trust: whether the report looks closer at how far fitness can be trusted: on freshly
@@ -136,6 +149,7 @@ def prune(
     watch, tell = Stopwatch(), on_record or ignore
     repair = {True: "auto", False: "none"}[repair] if isinstance(repair, bool) else repair
     budget = Budget(evaluations, generations, seconds)
+    devices = Devices(mesh, islands, migrate_every, migrants)
     check_call(
         model,
         sparsity=sparsity,
@@ -153,12 +167,16 @@ def prune(
         chunk=chunk,
         strategy=strategy,
         budget=budget,
+        devices=devices,
         evaluation_data=evaluation_data,
     )
+    devices = devices.made()
     choices = Choices(space, objective, evolver).as_pytrees()
     keys = split_key(key)
-    build_plan = partial(plan_search, model, choices, sparsity=sparsity, population=population)
-    initial = initial_of_stages(model, choices, population, budget)
+    build_plan = partial(
+        plan_search, model, choices, sparsity=sparsity, population=population, islands=islands
+    )
+    initial = initial_of_stages(model, choices, population, budget, islands)
     for stage in range(len(choices.spaces)):  # their errors
         build_plan(initial=initial, stage=stage)
 
@@ -177,15 +195,15 @@ def prune(
     watch.lap("inputs")
 
     effort, refitting = PRESETS[preset], ground.refits is not None
-    budget = effort.budget(budget, refitting, len(choices.spaces) * (population or 0))
-    initial = initial_of_stages(model, choices, population, budget)
+    budget = effort.budget(budget, refitting, islands * len(choices.spaces) * (population or 0))
+    initial = initial_of_stages(model, choices, population, budget, islands)
     start = make_seeds(
         model,
         ground,
         choices,
         sparsity,
         keys.masks,
-        usual_steps=effort.steps_within(budget, refitting, initial),
+        usual_steps=effort.steps_within(budget, refitting, islands * initial),
         asked_steps=train_steps,
         watch=watch,
         tell=tell,
@@ -209,9 +227,10 @@ def prune(
         fitness={name: one.repaired.fitness for name, one in start.baselines.items()},
         strategy=strategy,
         chunk=chunk,
-        expected_seconds=budget.expected_seconds(initial, each) / len(choices.spaces),
+        expected_seconds=budget.expected_seconds(islands * initial, each) / len(choices.spaces),
         trial_seconds=watch.seconds["baselines"],
         screens=screens,
+        devices=devices,
     )
     stages = Stages(
         model, choices, sparsity, start.scores, build_plan, prepare, budget, keys.search, watch
@@ -238,6 +257,7 @@ def prune(
         screens=screens,
         budget=budget,
         population=population,
+        devices=devices,
         key=keys.root,
     )
     unseen = unseen_by(

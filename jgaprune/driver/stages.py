@@ -6,7 +6,7 @@ survivors. The budget is shared out, numbers go on, and the best of all stages i
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from jgaprune.driver.plan import Choices, Plan, name_of
 from jgaprune.driver.progress import OnRecord, Progress
 from jgaprune.driver.stopwatch import Stopwatch
 from jgaprune.driver.wiring import Ready, same_masks
-from jgaprune.engine import refine
+from jgaprune.engine import refine, survivors_of
 from jgaprune.model import Model
 from jgaprune.types import Genomes, Key, MaskSpace, Scores
 
@@ -133,19 +133,18 @@ def handed_over(done: Progression, last: MaskSpace, plan: Plan) -> Genomes:
 
     As many as fit into its generation 0, none of them twice.
     """
-    evolver: Any = done.state and done.state.evolver
     best = jax.tree.map(lambda leaf: leaf[None], done.genome)
     refined = refine(done.space, plan.space, best)
-    if hasattr(evolver, "genomes") and hasattr(evolver, "fitness"):
-        order = jnp.argsort(evolver.fitness, stable=True)
-        fittest = jax.tree.map(lambda leaf: leaf[order], evolver.genomes)
+    if done.state and (members := survivors_of(done.state)):
+        order = jnp.argsort(members["fitness"], stable=True)
+        fittest = jax.tree.map(lambda leaf: leaf[order], members["genomes"])
         others = refine(last, plan.space, fittest)
         refined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), refined, others)
     rows = np.concatenate(
         [np.asarray(leaf).reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(refined)], axis=1
     )
     _, first = np.unique(rows, axis=0, return_index=True)
-    chosen = np.sort(first)[: plan.initial]
+    chosen = np.sort(first)[: plan.places]
     return jax.tree.map(lambda leaf: leaf[chosen], refined)
 
 

@@ -2,7 +2,7 @@
 
 from jgaprune.engine.batching import with_strategy
 from jgaprune.engine.evaluate import evaluate
-from jgaprune.engine.islands import Islands
+from jgaprune.engine.islands import Islands, survivors_of
 from jgaprune.engine.mesh import make_mesh, mesh_fault, num_shares
 from jgaprune.engine.placement import on_host_device
 from jgaprune.engine.refine import refine
@@ -33,6 +33,7 @@ __all__ = [
     "on_host_device",
     "recall",
     "refine",
+    "survivors_of",
     "tune",
     "usual_strategy",
     "with_strategy",

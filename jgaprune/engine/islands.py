@@ -11,7 +11,7 @@ once per block of generations.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,8 @@ from jgaprune.engine.generation import (
     next_generation,
 )
 from jgaprune.engine.mesh import POPULATION, gathered, num_shares
-from jgaprune.engine.migration import settled, take_fittest
+from jgaprune.engine.migration import Members, members_of, settled, take_fittest
+from jgaprune.engine.placement import on_host_device
 from jgaprune.engine.seeds import Seeds
 from jgaprune.engine.state import Best, Record, SearchState
 from jgaprune.engine.strategy import Strategy
@@ -74,10 +75,11 @@ class Archipelago(NamedTuple):
     age: Array
 
 
-def island_specs() -> SearchState:
+def island_specs() -> Any:
     """Where the state of a search with islands lies: islands shared out, the rest everywhere."""
-    whole = Spec()
-    return SearchState(whole, Archipelago(Spec(POPULATION), whole), whole, whole, whole)
+    whole: Any = Spec()
+    islands: Any = Spec(POPULATION)
+    return SearchState(whole, Archipelago(islands, whole), whole, whole, whole)
 
 
 def first_island_generations(
@@ -156,6 +158,20 @@ def count_island_evaluations(parts: Parts, state: SearchState, count: int) -> in
         lambda islands: jax.tree.map(lambda leaf: leaf[0], islands), state.evolver.islands
     )
     return count * count_evaluations(parts, one)
+
+
+def survivors_of(state: SearchState) -> Members:
+    """Members of all islands, or of the one population, in no order, on the default device.
+
+    Returns:
+      `genomes` and `fitness` with one leading axis, and what else belongs to them; nothing if the
+      evolver keeps no members.
+    """
+    evolver = state.evolver
+    if not isinstance(evolver, Archipelago):
+        return on_host_device(members_of(evolver))
+    members = on_host_device(members_of(evolver.islands.evolver))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), members)
 
 
 def _exchanged(states: SearchState, migrants: int, mesh: Mesh | None) -> SearchState:

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as Spec
 from jgaprune.engine.mesh import INPUTS
 from jgaprune.model import Model
 from jgaprune.objectives.scoring import Setting
-from jgaprune.types import Array, Objective
+from jgaprune.types import Objective
 
 
 def everywhere(tree: Any, mesh: Mesh | None) -> Any:
@@ -90,5 +90,5 @@ def _placed(leaf: Any, mesh: Mesh, spec: Spec) -> Any:
 
 def _lies_on(mesh: Mesh, tree: Any) -> bool:
     """Whether an array of a tree was put onto the mesh before."""
-    places: list[Array] = [getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(tree)]
+    places = [getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(tree)]
     return any(isinstance(one, NamedSharding) and one.mesh == mesh for one in places)

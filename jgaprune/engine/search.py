@@ -128,13 +128,13 @@ def as_pytree(bundle: Any) -> Any:
 def _check_devices(
     space: MaskSpace, evolver: Evolver, population: int, mesh: Mesh | None, islands: Islands
 ) -> None:
-    """A mesh and islands that can work, or one error with every fault."""
+    """Refuses a mesh or islands that cannot work."""
     fault = None if mesh is None else mesh_fault(mesh)
-    faults = [fault] if fault else islands.faults(mesh)
-    if islands.count > 1 and not faults:
-        faults = [migration_fault(space, evolver, population, islands.migrants)]
-    if found := [one for one in faults if one]:
-        raise ValueError("; ".join(found) + ".")
+    fault = fault or "; ".join(islands.faults(mesh))
+    if islands.count > 1 and not fault:
+        fault = migration_fault(space, evolver, population, islands.migrants)
+    if fault:
+        raise ValueError(fault + ".")
 
 
 def _placed_screen(screen: Screen, mesh: Mesh | None) -> Screen:
