@@ -40,8 +40,9 @@ def make_mesh(text: str) -> Mesh:
     devices, needed = jax.devices(), math.prod(sizes)
     if needed > len(devices):
         raise ValueError(
-            f"the mesh {text} needs {needed} devices, this machine has {len(devices)} "
-            f"({devices[0].platform}). Make it smaller."
+            f"the mesh {text} needs {needed} devices, there are {len(devices)} "
+            f"({devices[0].platform}). Make it smaller; for a trial on a CPU, "
+            f"XLA_FLAGS=--xla_force_host_platform_device_count={needed} makes as many of it."
         )
     axis_types = (AxisType.Auto,) * len(names)
     return jax.make_mesh(sizes, names, axis_types, devices=devices[:needed])

@@ -108,6 +108,18 @@ def described(state: SearchState, means: Means) -> SearchState:
     )
 
 
+def placed(state: SearchState, means: Means) -> SearchState:
+    """A state where its program wants it, from wherever it was: another mesh, or a file."""
+    if means.mesh is None:
+        return jax.tree.map(_on_one_device, state)
+    return jax.tree.map(jax.device_put, state, shardings(means.mesh, means.specs, state))
+
+
+def _on_one_device(leaf: Array) -> Array:
+    elsewhere = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+    return jax.device_put(leaf, jax.devices()[0]) if elsewhere else leaf
+
+
 def _generations(
     parts: Parts, state: SearchState, generations: Array, means: Means
 ) -> tuple[SearchState, Record]:

@@ -155,7 +155,8 @@ def _looping(parts: Parts, start: Any, block: Any, means: Means) -> Search:
         return start(everywhere(key, means.mesh))
 
     def advance(state: SearchState, count: int) -> tuple[SearchState, Record]:
-        return block(state, everywhere(jnp.int32(count), means.mesh))
+        number = everywhere(jnp.int32(count), means.mesh)
+        return block(programs.placed(state, means), number)
 
     def run(state: SearchState, generations: int) -> tuple[SearchState, Record]:
         done = [] if generations > 0 else [no_records(0)]
@@ -197,7 +198,7 @@ def _staged(parts: Parts, start: Any, means: Means, restage: Callable[[Any], Evo
         return start(everywhere(key, means.mesh))
 
     def step(state: SearchState) -> tuple[SearchState, Record]:
-        return programs.single(next_parts(state), state, means=means)
+        return programs.single(next_parts(state), programs.placed(state, means), means=means)
 
     def children(state: SearchState) -> int:
         return count_evaluations(next_parts(state), state)
