@@ -98,9 +98,9 @@ RUNS: dict[str, tuple[MaskSpace, Callable[[MaskSpace], Evolver], dict[str, Any]]
 }
 
 
-def search_of(name: str, mesh: str, **changes: Any) -> jp.Search:
+def search_of(name: str, place: str, **changes: Any) -> jp.Search:
     space, build, options = RUNS[name]
-    text = MESHES.get(mesh, mesh)
+    text = MESHES[place]
     placed = None if text is None else jp.make_mesh(text)
     settings = {"population": POPULATION, "objective": OBJECTIVE, "mesh": placed}
     return jp.build_search(space, evolver=build(space), **{**settings, **options, **changes})
@@ -121,10 +121,8 @@ def found_by(name: str, *meshes: str) -> list[np.ndarray]:
 
 
 def sent_by(name: str, mesh: str) -> list[tuple[str, int]]:
-    """Kind and bytes of what one generation sends."""
-    search = search_of(name, mesh)
-    state, _ = search.init(KEY)
-    return collectives(jax.jit(search.step).lower(state).compile().as_text())
+    """Kind and bytes of what the program of all generations after the first sends."""
+    return collectives(search_of(name, mesh).lower(KEY)[1].compile().as_text())
 
 
 def refusals() -> dict[str, str]:

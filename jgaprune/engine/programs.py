@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as Spec
+from jax.stages import Lowered
 
 from jgaprune.engine.generation import Parts, first_generation, next_generation
 from jgaprune.engine.islands import (
@@ -90,10 +91,9 @@ def single(parts: Parts, state: SearchState, *, means: Means) -> tuple[SearchSta
     return on_mesh(means.mesh, program, (_WHOLE, _WHOLE), (_WHOLE, _WHOLE))(parts, state)
 
 
-def ahead(program: Any, *arguments: Any) -> Any:
-    """A partial of a jitted function, compiled for further arguments of these types."""
-    lowered = program.func.lower(*program.args, *arguments, **program.keywords)
-    return partial(lowered.compile(), *program.args)
+def lowered(program: Any, *arguments: Any) -> Lowered:
+    """A partial of a jitted function, ready to be compiled for further arguments of these types."""
+    return program.func.lower(*program.args, *arguments, **program.keywords)
 
 
 def described(state: SearchState, means: Means) -> SearchState:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
+from jax.stages import Lowered
 from jax.tree_util import Partial
 
 from jgaprune.engine import programs
@@ -40,6 +41,8 @@ class Search(NamedTuple):
         evolver that changes its population runs one program per generation.
       children: `state -> int`, evaluations that the next generation counts.
       staged: whether that number may change from generation to generation.
+      lower: `key=None -> programs`, that of generation 0 and that of a block of the others, not
+        yet compiled; of a staged search the first one only.
       compile: `key=None -> search`, the same search with its programs compiled beforehand, for
         keys of that kind; staged searches compile when a stage begins.
     """
@@ -49,6 +52,7 @@ class Search(NamedTuple):
     run: Callable[[SearchState, int], tuple[SearchState, Record]]
     children: Callable[[SearchState], int]
     staged: bool
+    lower: Callable[..., tuple[Lowered, ...]]
     compile: Callable[..., "Search"]
 
 
@@ -176,15 +180,19 @@ def _looping(parts: Parts, start: Any, block: Any, means: Means) -> Search:
             return count_evaluations(parts, state)
         return count_island_evaluations(parts, state, means.islands.count)
 
-    def compiled(key: Key | None = None) -> Search:
+    def lower(key: Key | None = None) -> tuple[Lowered, ...]:
         key = everywhere(jax.random.key(0) if key is None else key, means.mesh)
         state, _ = jax.eval_shape(start, key)
         one = everywhere(jnp.int32(1), means.mesh)
-        later = programs.ahead(block, programs.described(state, means), one)
-        ready = _looping(parts, programs.ahead(start, key), later, means)
-        return ready._replace(compile=compiled)
+        later = programs.lowered(block, programs.described(state, means), one)
+        return programs.lowered(start, key), later
 
-    return Search(init, step, run, children, False, compiled)
+    def compiled(key: Key | None = None) -> Search:
+        first, later = (program.compile() for program in lower(key))
+        ready = partial(first, *start.args), partial(later, *block.args)
+        return _looping(parts, *ready, means)._replace(lower=lower, compile=compiled)
+
+    return Search(init, step, run, children, False, lower, compiled)
 
 
 def _staged(parts: Parts, start: Any, means: Means, restage: Callable[[Any], Evolver]) -> Search:
@@ -210,5 +218,9 @@ def _staged(parts: Parts, start: Any, means: Means, restage: Callable[[Any], Evo
             done.append(jax.tree.map(lambda leaf: leaf[None], record))
         return state, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *done)
 
-    search = Search(init, step, run, children, True, lambda key=None: search)
+    def lower(key: Key | None = None) -> tuple[Lowered, ...]:
+        key = everywhere(jax.random.key(0) if key is None else key, means.mesh)
+        return (programs.lowered(start, key),)
+
+    search = Search(init, step, run, children, True, lower, lambda key=None: search)
     return search
