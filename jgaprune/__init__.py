@@ -15,7 +15,16 @@ from jgaprune import (  # type: ignore[attr-defined]
     training,
 )
 from jgaprune.driver import Checkpoints, Progress, Racing, prune
-from jgaprune.engine import Record, Screen, Search, SearchState, Strategy, build_search, refine
+from jgaprune.engine import (
+    Record,
+    Screen,
+    Search,
+    SearchState,
+    Strategy,
+    build_search,
+    make_mesh,
+    refine,
+)
 from jgaprune.model import Model, ModelSpec, Preprocessing
 from jgaprune.report import Report
 from jgaprune.types import Evolver, MaskSpace, Repair, Score
@@ -43,6 +52,7 @@ __all__ = [
     "converters",
     "evolvers",
     "inputs",
+    "make_mesh",
     "masks",
     "objectives",
     "prune",

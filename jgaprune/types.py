@@ -117,6 +117,10 @@ class Repair(NamedTuple):
 class Evolver(NamedTuple):
     """An evolutionary algorithm: evosax's verbs and order, for whole populations.
 
+    A state that is a NamedTuple with the fields `genomes` and `fitness` of the members that it
+    keeps, and `traits` if more belongs to each of them, lets these members go on elsewhere: in
+    the next stage of a run, or on another island.
+
     Attributes:
       init: `key, genomes, fitness -> state` from an evaluated population.
       ask: `key, state -> (genomes, state)`, the candidates to evaluate next.

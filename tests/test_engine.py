@@ -19,9 +19,9 @@ from jax.tree_util import Partial
 
 import jgaprune as jp
 from jgaprune import objectives, saliency, spaces
-from jgaprune.engine import SEQUENTIAL, Strategy
-from jgaprune.engine import search as engine_search
+from jgaprune.engine import SEQUENTIAL, Strategy, programs
 from jgaprune.engine.evaluate import evaluate
+from jgaprune.engine.generation import Mutation, Parts, next_generation
 from jgaprune.types import Score
 
 SPACE = SPACES["offsets"].space
@@ -85,7 +85,7 @@ def test_blocks_of_generations_equal_single_steps(key):
 
 @pytest.mark.slow  # forgets all programs
 def test_more_generations_than_one_program_holds(key, monkeypatch):
-    monkeypatch.setattr(engine_search, "_BLOCK", 4)
+    monkeypatch.setattr(programs, "BLOCK", 4)
     jax.clear_caches()
     search = genetic_search(population=2)
     state, _ = search.init(key)
@@ -130,21 +130,21 @@ def test_searches_that_differ_in_arrays_alone_are_traced_once(key):
 
 
 def test_equal_settings_built_anew_share_the_program(key):
-    engine_search._block.clear_cache()
+    programs.block.clear_cache()
     for _ in range(2):
         space = spaces.offsets(saliency.magnitude(MODEL.params, LAYOUT, SPARSITY), LAYOUT, SPARSITY)
         objective = objectives.logit_mse(MODEL, inputs=INPUTS)
         search = genetic_search(objective=objective, space=space)
         search.run(search.init(key)[0], 1)
-    assert engine_search._block._cache_size() == 1
+    assert programs.block._cache_size() == 1
 
 
 def test_weights_and_inputs_are_arguments_not_constants(key):
     search = genetic_search()
     state, _ = jax.eval_shape(search.init, key)
-    evolver, free = jp.evolvers.genetic(SPACE, population=6), engine_search._Mutation(0.0)
-    parts = engine_search._Parts(SPACE, OBJECTIVE, evolver, (), free)
-    jaxpr = jax.make_jaxpr(lambda p, s: engine_search._generation(p, s, SEQUENTIAL))(parts, state)
+    evolver, free = jp.evolvers.genetic(SPACE, population=6), Mutation(0.0)
+    parts = Parts(SPACE, OBJECTIVE, evolver, (), free)
+    jaxpr = jax.make_jaxpr(lambda p, s: next_generation(p, s, SEQUENTIAL))(parts, state)
     largest = max((np.size(const) for const in jaxpr.consts), default=0)
     assert largest < 64
 

@@ -6,6 +6,7 @@ import click
 
 from jgaprune import driver
 from jgaprune.cli.checkpoints import RememberedCommand, checkpoint_options, checkpoints_of
+from jgaprune.cli.device_options import device_options
 from jgaprune.cli.faults import explains_faults
 from jgaprune.cli.options import (
     architecture_options,
@@ -103,6 +104,7 @@ Examples:
 @effort_options
 @seed_run_option
 @evaluation_options
+@device_options
 @trust_option
 @click.option(
     "--seed",

@@ -36,10 +36,13 @@ Examples:
     help="Go on for so many more seconds of searching.",
 )
 @click.option("--weights", metavar="FILE", help="The dense weights, if they were moved since.")
+@click.option("--mesh", metavar="AXES", help="Other devices than before, such as pop=4.")
 @click.option("--out", metavar="DIR", help="Another folder for the result.")
 @output_options
 @explains_faults
-def resume(folder: str, weights: str | None, out: str | None, **options: Any) -> None:
+def resume(
+    folder: str, weights: str | None, mesh: str | None, out: str | None, **options: Any
+) -> None:
     """Go on with a run that was kept by prune --checkpoint-every, to the same masks.
 
     DIR is its folder of checkpoints, or the one that its result was to be saved in. Without a

@@ -22,6 +22,7 @@ _PASSED_ON = (
     *("sparsity", "supplement", "num_inputs", "space", "objective", "evolver", "repair", "racing"),
     *("evaluations", "population", "generations", "seconds", "preset", "train_steps"),
     *("gradient_swaps", "seeds", "chunk", "strategy", "trust"),
+    *("mesh", "islands", "migrate_every", "migrants"),
 )
 """Parameters of the command that are arguments of `driver.prune` under the same name."""
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jgaprune.driver.devices import Devices
 from jgaprune.driver.measure import EvaluationData
 from jgaprune.driver.plan import Spaces
 from jgaprune.driver.racing import Looks
@@ -36,6 +37,7 @@ class Call(NamedTuple):
     key: int | Key
     chunk: int | str
     strategy: str | Strategy
+    devices: Devices
     evaluation_data: EvaluationData | None
 
     @property
@@ -45,5 +47,8 @@ class Call(NamedTuple):
         return () if given is None else (given,) if isinstance(given, dict) else tuple(given)
 
     def decisive(self) -> dict[str, Any]:
-        """All but the model, which is described for itself."""
-        return {name: value for name, value in self._asdict().items() if name != "model"}
+        """All but the model, which is described for itself, and the mesh, which may change."""
+        described = ("model", "devices")
+        told = {name: value for name, value in self._asdict().items() if name not in described}
+        apart = ("islands", "migrate_every", "migrants")
+        return told | {name: getattr(self.devices, name) for name in apart}

@@ -68,7 +68,8 @@ def _faults(call: Call, budget: Budget) -> list[str | None]:
         *_evaluation_faults(call.evaluation_data, model),
         *budget.faults(),
         *_racing_faults(call.racing, objective, evolver, call.repair),
-        _population_fault(evolver, call.population, budget, model, max(1, len(stages))),
+        *(device_faults := call.devices.faults(evolver)),
+        None if device_faults else _population_fault(call, budget, max(1, len(stages))),
     ]
     if chunk != "auto" and (not isinstance(chunk, int) or chunk < 1):
         faults.append(f"chunk must be 'auto' or a whole number from 1 up, got {chunk!r}")
@@ -124,17 +125,18 @@ def _sparsity_fault(sparsity: float, model: Model) -> str | None:
     return None
 
 
-def _population_fault(
-    evolver: object, population: int | None, budget: Budget, model: Model, num_stages: int
-) -> str | None:
+def _population_fault(call: Call, budget: Budget, num_stages: int) -> str | None:
+    evolver, population, islands = call.evolver, call.population, call.devices.islands
     if population is None and not isinstance(evolver, str):
         return "an evolver of your own needs population=..., the size of generation 0"
     if population is not None and population < 2:
         return f"population must be at least 2, got {population}"
-    share = budget.until(0, num_stages).evaluations
-    size = initial_population(evolver, population, share, model)  # type: ignore[arg-type]
-    if budget.evaluations is not None and budget.evaluations > 0 and (share or 0) < size:
-        each = f" in each of {num_stages} stages" if num_stages > 1 else ""
+    share = (budget.until(0, num_stages).evaluations or 0) // islands
+    asked = None if budget.evaluations is None else share
+    size = initial_population(evolver, population, asked, call.model)
+    if budget.evaluations is not None and budget.evaluations > 0 and share < size:
+        each = f" on each of {islands} islands" if islands > 1 else ""
+        each += f" in each of {num_stages} stages" if num_stages > 1 else ""
         return (
             f"{budget.evaluations} evaluations do not pay for generation 0 of {size} candidates"
             f"{each}; raise evaluations or pass a smaller population"

@@ -11,13 +11,12 @@ from bisect import bisect_left
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.keep import NOTHING_KEPT, Keep
 from jgaprune.driver.progress import OnRecord, Progress
 from jgaprune.driver.progression import Progression
-from jgaprune.engine import Record, Search, SearchState
+from jgaprune.engine import Record, Search, SearchState, on_host_device
 from jgaprune.types import Genome, Key, MaskSpace
 
 _BLOCK_SECONDS = 1.0
@@ -58,7 +57,7 @@ def run_search(
     state, record = search.init(key)
     record = jax.tree.map(lambda leaf: leaf[None], record)
     if done is None:
-        done = Progression(space, _copy(state.best.genome), float(record.best[0]))
+        done = Progression(space, on_host_device(state.best.genome), float(record.best[0]))
     else:
         done.begin_stage()
     _add_block(done, space, state, record)
@@ -145,7 +144,7 @@ def _add_block(
     """Generations, and the best genome if it is better than all before."""
     host = jax.device_get(records)
     if float(host.best[-1]) < done.best:
-        done.space, done.genome = space, _copy(state.best.genome)
+        done.space, done.genome = space, on_host_device(state.best.genome)
         done.best_stage = done.stage
     best, history = done.best, done.history
     history.best.extend(min(best, float(value)) for value in host.best)
@@ -210,8 +209,3 @@ def _progress(done: Progression, left: int, block: int, rate: float) -> Progress
         mean_fitness=done.history.mean_fitness[-1],
         evaluations_per_second=rate,
     )
-
-
-def _copy(genome: Genome) -> Genome:
-    """A copy that outlives the donated state."""
-    return jax.tree.map(jnp.copy, genome)

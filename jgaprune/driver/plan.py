@@ -55,11 +55,24 @@ class Choices(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What evolves, and how many candidates generation 0 has."""
+    """What evolves, and how many candidates generation 0 has.
+
+    Attributes:
+      space: of the genomes.
+      evolver: of every island.
+      initial: size of generation 0 on every island.
+      islands: populations that evolve apart.
+    """
 
     space: MaskSpace
     evolver: Evolver
     initial: int
+    islands: int = 1
+
+    @property
+    def places(self) -> int:
+        """Candidates of generation 0 on all islands."""
+        return self.initial * self.islands
 
 
 def name_of(choice: object) -> str:
@@ -79,6 +92,7 @@ def plan_search(
     order: Scores | None = None,
     masks: Masks | None = None,
     swaps: Swaps | None = None,
+    islands: int = 1,
 ) -> Plan:
     """Builds what evolves.
 
@@ -87,12 +101,13 @@ def plan_search(
       choices: of the caller.
       sparsity: fraction to remove.
       population: that the caller asked for.
-      initial: size of generation 0.
+      initial: size of generation 0, on every island.
       stage: whose space evolves.
       scores: saliencies by name, for spaces that are built on several.
       order: what the stage before says, for spaces that are built on one.
       masks: the best of the stages before.
       swaps: what lets mutations of "weights" ask for a gradient; None to let them not.
+      islands: populations that evolve apart.
 
     Raises:
       ValueError: the space is for another model or sparsity, or the evolver refuses the space
@@ -108,15 +123,16 @@ def plan_search(
     _, objective_name, evolver_name = choices.names()
     size = population if evolver_name.startswith("paper") else initial
     evolver = choose_evolver(choices.evolver, space, objective_name, size, model)
-    return Plan(space, evolver, initial)
+    return Plan(space, evolver, initial, islands)
 
 
 def initial_of_stages(
-    model: Model, choices: Choices, population: int | None, budget: Budget
+    model: Model, choices: Choices, population: int | None, budget: Budget, islands: int = 1
 ) -> int:
-    """The size of generation 0 in every stage, by the budget of one."""
-    share = budget.until(0, len(choices.spaces))
-    return initial_population(choices.evolver, population, share.evaluations, model)
+    """The size of generation 0 on every island of a stage, by the budget of one stage."""
+    share = budget.until(0, len(choices.spaces)).evaluations
+    of_island = share and share // islands
+    return initial_population(choices.evolver, population, of_island, model)
 
 
 def _check_space(space: MaskSpace, model: Model, sparsity: float) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jax.sharding import Mesh
 
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.call import Call
 from jgaprune.driver.check import check_call
 from jgaprune.driver.checkpoints import Checkpoints, as_checkpoints
+from jgaprune.driver.devices import Devices
 from jgaprune.driver.keeper import opened
 from jgaprune.driver.measure import EvaluationData
 from jgaprune.driver.plan import Spaces
@@ -46,6 +48,10 @@ def prune(
     key: int | Key = 0,
     chunk: int | str = "auto",
     strategy: str | Strategy = "auto",
+    mesh: Mesh | str | None = None,
+    islands: int = 1,
+    migrate_every: int = 10,
+    migrants: int = 1,
     evaluation_data: EvaluationData | None = None,
     trust: bool = False,
     checkpoint_dir: str | Path | Checkpoints | None = None,
@@ -117,6 +123,13 @@ def prune(
       strategy: how the population is evaluated: a `Strategy`, or the name of its form; "auto" is
         what the machine runs well, which long searches measure first. It changes the speed, and
         the result by rounding only.
+      mesh: devices that share the work, such as `pop=8` or `pop=4,inputs=2`, or a mesh with these
+        axes: the masks of a generation, or islands, over `pop`, without changing a bit of what
+        "sequential" finds; the inputs over `inputs`, which rounds differently.
+      islands: populations that evolve apart, each of `population`; the budget is that of all. A
+        multiple of `pop` where there is a mesh; with "genetic" and "level_switch" only.
+      migrate_every: generations from one exchange between islands to the next.
+      migrants: that go from every island to the next one, and take the places of worse ones.
       evaluation_data: `(inputs, labels)` that only the report sees, never the search; for a
         language model `(tokens, next tokens)`, both `[N, L]`, which give perplexity as well.
       trust: whether the report looks closer at how far fitness can be trusted: on freshly
@@ -160,6 +173,7 @@ def prune(
         key=key,
         chunk=chunk,
         strategy=strategy,
+        devices=Devices(mesh, islands, migrate_every, migrants),
         evaluation_data=evaluation_data,
     )
     budget, checkpoints = Budget(evaluations, generations, seconds), as_checkpoints(checkpoint_dir)

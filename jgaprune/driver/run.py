@@ -35,13 +35,18 @@ def run(call: Call, asked: Budget, keeper: Keeper | None, *, trust: bool, tell: 
       trust: whether the report looks closer at how far fitness can be trusted.
       tell: what the run is watched by.
     """
-    watch = Stopwatch()
+    watch, devices = Stopwatch(), call.devices.made()
     choices = Choices(call.space, call.objective, call.evolver).as_pytrees()
     keys = split_key(call.key)
     build_plan = partial(
-        plan_search, call.model, choices, sparsity=call.sparsity, population=call.population
+        plan_search,
+        call.model,
+        choices,
+        sparsity=call.sparsity,
+        population=call.population,
+        islands=devices.islands,
     )
-    initial = initial_of_stages(call.model, choices, call.population, asked)
+    initial = initial_of_stages(call.model, choices, call.population, asked, devices.islands)
     for stage in range(len(choices.spaces)):  # their errors
         build_plan(initial=initial, stage=stage)
     layout = call.model.layout
@@ -75,7 +80,7 @@ def run(call: Call, asked: Budget, keeper: Keeper | None, *, trust: bool, tell: 
     )
     seeded = call.seeds and not choices.names()[-1].startswith("paper")
     each = ground.judge.seconds_per_evaluation(start.masks["lamp"])
-    expected_seconds = budget.expected_seconds(prepared.initial, each)
+    expected_seconds = budget.expected_seconds(plan.places, each)
     prepare = partial(
         build_ready,
         objective=ground.judge.repaired,
@@ -86,6 +91,7 @@ def run(call: Call, asked: Budget, keeper: Keeper | None, *, trust: bool, tell: 
         expected_seconds=expected_seconds / len(choices.spaces),
         trial_seconds=watch.seconds["baselines"],
         screens=screens,
+        devices=devices,
     )
     stages = Stages(
         call.model,
@@ -120,6 +126,7 @@ def run(call: Call, asked: Budget, keeper: Keeper | None, *, trust: bool, tell: 
         screens=screens,
         budget=budget,
         population=call.population,
+        devices=devices,
         key=keys.root,
     )
     unseen = unseen_by(
@@ -173,18 +180,20 @@ def _prepare(
     )
     watch.lap("inputs")
     effort, refitting = PRESETS[call.preset], ground.refits is not None
-    budget = effort.budget(asked, refitting, len(choices.spaces) * (call.population or 0))
+    islands = call.devices.islands
+    generation = islands * len(choices.spaces) * (call.population or 0)
+    budget = effort.budget(asked, refitting, generation)
     if known is not None:
         watch.seconds.update(known.seconds)
         return ground, known, budget
-    initial = initial_of_stages(call.model, choices, call.population, budget)
+    initial = initial_of_stages(call.model, choices, call.population, budget, islands)
     start = make_seeds(
         call.model,
         ground,
         choices,
         call.sparsity,
         keys.masks,
-        usual_steps=effort.steps_within(budget, refitting, initial),
+        usual_steps=effort.steps_within(budget, refitting, islands * initial),
         asked_steps=call.train_steps,
         watch=watch,
         tell=tell,

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 
 from jgaprune.driver.budget import Budget
+from jgaprune.driver.devices import Devices
 from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.plan import Choices
 from jgaprune.driver.racing import describe_racing
@@ -27,6 +28,7 @@ def describe_run(
     screens: tuple[Screen, ...],
     budget: Budget,
     population: int | None,
+    devices: Devices,
     key: Key,
 ) -> dict[str, Any]:
     """As JSON values.
@@ -44,6 +46,7 @@ def describe_run(
       screens: of children; none where nothing raced.
       budget: of all stages.
       population: that the caller asked for.
+      devices: on which it searched, and on how many islands.
       key: of the run.
     """
     first = outcome.notes[0]
@@ -64,6 +67,7 @@ def describe_run(
         **vars(budget),
         "population": population,
         "initial_population": outcome.initial,
+        **devices.described(),
         "key": jax.random.key_data(key).tolist(),
         "key_impl": str(jax.random.key_impl(key)),
         "strategy": first["strategy"],

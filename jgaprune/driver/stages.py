@@ -24,7 +24,7 @@ from jgaprune.driver.progression import Progression
 from jgaprune.driver.snapshot import Found, unpack
 from jgaprune.driver.stopwatch import Stopwatch
 from jgaprune.driver.wiring import Ready, same_masks
-from jgaprune.engine import Strategy, refine
+from jgaprune.engine import Strategy, refine, survivors_of
 from jgaprune.model import Model
 from jgaprune.report import History
 from jgaprune.types import Genomes, Key, Masks, MaskSpace, Scores
@@ -193,19 +193,18 @@ def handed_over(done: Progression, last: MaskSpace, plan: Plan) -> Genomes:
 
     As many as fit into its generation 0, none of them twice.
     """
-    evolver: Any = done.state and done.state.evolver
     best = jax.tree.map(lambda leaf: leaf[None], done.genome)
     refined = refine(done.space, plan.space, best)
-    if hasattr(evolver, "genomes") and hasattr(evolver, "fitness"):
-        order = jnp.argsort(evolver.fitness, stable=True)
-        fittest = jax.tree.map(lambda leaf: leaf[order], evolver.genomes)
+    if done.state and (members := survivors_of(done.state)):
+        order = jnp.argsort(members["fitness"], stable=True)
+        fittest = jax.tree.map(lambda leaf: leaf[order], members["genomes"])
         others = refine(last, plan.space, fittest)
         refined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), refined, others)
     rows = np.concatenate(
         [np.asarray(leaf).reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(refined)], axis=1
     )
     _, first = np.unique(rows, axis=0, return_index=True)
-    chosen = np.sort(first)[: plan.initial]
+    chosen = np.sort(first)[: plan.places]
     return jax.tree.map(lambda leaf: leaf[chosen], refined)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.driver.choices import REFITTING, choose_objective
+from jgaprune.driver.devices import ONE_DEVICE, Devices
 from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.measure import EvaluationData, Judge, decoded, encoded
 from jgaprune.driver.plan import Choices, Plan
@@ -144,6 +145,7 @@ def build_ready(
     key: Key,
     screens: tuple[Screen, ...] = (),
     survivors: Genomes | None = None,
+    devices: Devices = ONE_DEVICE,
 ) -> Ready:
     """Wires a plan, an objective and seeds into a compiled search.
 
@@ -159,12 +161,13 @@ def build_ready(
       key: of the kind that the search will be started with.
       screens: how children are looked at before they are evaluated; none to evaluate them all.
       survivors: of the stage before, for the first places of generation 0.
+      devices: on which it runs, and on how many islands.
     """
-    space, evolver, initial = plan
+    space, evolver, initial, _ = plan
     taken = 0 if survivors is None else jax.tree.leaves(survivors)[0].shape[0]
-    genomes, warnings = _encode(space, seeds, fitness, initial - taken)
+    genomes, warnings = _encode(space, seeds, fitness, plan.places - taken)
     genomes = _joined(survivors, genomes)
-    task = space, objective, key, initial
+    task = space, objective, key, devices.share_of(initial)
     strategy = choose_strategy(strategy, chunk, *task, expected_seconds, trial_seconds)
     search = build_search(
         space,
@@ -174,6 +177,7 @@ def build_ready(
         seeds=genomes,
         strategy=strategy,
         screen=screens,
+        **devices.options(),
     ).compile(key)
     placed = 0 if genomes is None else jax.tree.leaves(genomes)[0].shape[0]
     return Ready(search, strategy, taken, placed - taken, warnings)

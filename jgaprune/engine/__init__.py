@@ -2,6 +2,9 @@
 
 from jgaprune.engine.batching import with_strategy
 from jgaprune.engine.evaluate import evaluate
+from jgaprune.engine.islands import Islands, survivors_of
+from jgaprune.engine.mesh import make_mesh, mesh_fault, num_shares
+from jgaprune.engine.placement import on_host_device
 from jgaprune.engine.refine import refine
 from jgaprune.engine.screen import Screen
 from jgaprune.engine.search import Search, as_pytree, build_search
@@ -13,6 +16,7 @@ __all__ = [
     "DTYPES",
     "FORMS",
     "SEQUENTIAL",
+    "Islands",
     "Record",
     "Screen",
     "Search",
@@ -23,8 +27,13 @@ __all__ = [
     "build_search",
     "candidate_strategies",
     "evaluate",
+    "make_mesh",
+    "mesh_fault",
+    "num_shares",
+    "on_host_device",
     "recall",
     "refine",
+    "survivors_of",
     "tune",
     "usual_strategy",
     "with_strategy",

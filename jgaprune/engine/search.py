@@ -6,26 +6,29 @@ and evolver are arguments of the compiled program, so their arrays are never con
 searches that differ in arrays alone share it. The number of generations is an argument too.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.stages import Lowered
 from jax.tree_util import Partial
 
-from jgaprune.engine.evaluate import evaluate, race
-from jgaprune.engine.record import better, no_records, record_of
-from jgaprune.engine.screen import ROUNDING, Screen, Screens, as_screens, evaluations
-from jgaprune.engine.seeds import check_seeds
-from jgaprune.engine.state import Best, Record, SearchState
+from jgaprune.engine import programs
+from jgaprune.engine.generation import Mutation, Parts, count_evaluations
+from jgaprune.engine.islands import Islands, count_island_evaluations
+from jgaprune.engine.mesh import mesh_fault
+from jgaprune.engine.migration import migration_fault
+from jgaprune.engine.placement import along_inputs, everywhere
+from jgaprune.engine.programs import Means
+from jgaprune.engine.record import no_records
+from jgaprune.engine.screen import Screen, as_screens
+from jgaprune.engine.seeds import Seeds, all_given, check_seeds, dealt
+from jgaprune.engine.state import Record, SearchState
 from jgaprune.engine.strategy import SEQUENTIAL, Strategy
-from jgaprune.types import Array, Evolver, Genomes, Key, MaskSpace, Objective
-
-_BLOCK = 64
-"""Most generations of one device program; the host sees their Records in between."""
+from jgaprune.types import Evolver, Genomes, Key, MaskSpace, Objective
 
 
 class Search(NamedTuple):
@@ -39,6 +42,8 @@ class Search(NamedTuple):
       children: `state -> int`, evaluations that the next generation counts.
       staged: whether that number may change from generation to generation.
       outline: `key -> state`, its shapes and dtypes, for keys of that kind.
+      lower: `key=None -> programs`, that of generation 0 and that of a block of the others, not
+        yet compiled; of a staged search the first one only.
       compile: `key=None -> search`, the same search with its programs compiled beforehand, for
         keys of that kind; staged searches compile when a stage begins.
     """
@@ -49,25 +54,8 @@ class Search(NamedTuple):
     children: Callable[[SearchState], int]
     staged: bool
     outline: Callable[[Key], SearchState]
+    lower: Callable[..., tuple[Lowered, ...]]
     compile: Callable[..., "Search"]
-
-
-class _Parts(NamedTuple):
-    """What a compiled generation is made of; a pytree."""
-
-    space: MaskSpace
-    objective: Objective
-    evolver: Evolver
-    screens: Screens
-    mutation: "_Mutation"
-
-
-@jax.tree_util.register_static
-@dataclass(frozen=True)
-class _Mutation:
-    """What one costs, in evaluations: a number that programs know, and no input of theirs."""
-
-    cost: float
 
 
 def build_search(
@@ -79,6 +67,10 @@ def build_search(
     seeds: Genomes | None = None,
     strategy: Strategy = SEQUENTIAL,
     screen: Screen | Sequence[Screen] | None = None,
+    mesh: Mesh | None = None,
+    islands: int = 1,
+    migrate_every: int = 10,
+    migrants: int = 1,
 ) -> Search:
     """Bundles a space, an objective and an evolver into a search.
 
@@ -86,29 +78,48 @@ def build_search(
       space: what genomes mean.
       objective: scores one candidate; lower fitness is better.
       evolver: proposes and selects.
-      population: size of generation 0, `P`.
+      population: size of generation 0, `P`, on every island.
       seeds: genomes with a leading axis, placed first in generation 0; at most `population`.
+        Several islands get them dealt around, so that none is evaluated twice, every island
+        starts from others, and their best is among the best of all.
       strategy: how a population is evaluated; `tune` finds the fastest.
       screen: how children are looked at before the best of them are evaluated in full; the
         others count as the worst. Several are looks one after another, each more expensive and
         with fewer survivors. None to evaluate them all, as generation 0 always is.
+      mesh: devices that share the work, from `make_mesh`: the candidates, or whole islands, over
+        its axis `pop`, and the inputs of each candidate over its axis `inputs`, if it has one.
+        The first changes no bit of what "sequential" finds, the second rounds sums differently.
+      islands: populations that evolve apart, each from a key of its own; over a mesh, a multiple
+        of its axis `pop`.
+      migrate_every: generations from one exchange of members between islands to the next.
+      migrants: that go from every island to the next one in a ring, where they take the places
+        of worse ones.
 
     Raises:
-      ValueError: population below 1, impossible screens, more seeds than places, or seeds that
-        are no genomes of the space.
+      ValueError: population below 1, impossible screens, mesh or islands, more seeds than
+        places, or seeds that are no genomes of the space.
     """
     if population < 1:
         raise ValueError(f"population must be at least 1, got {population}.")
     screens = as_screens(screen)
+    apart = Islands(islands, migrate_every, migrants)
+    _check_devices(space, evolver, population, mesh, apart)
     if seeds is not None:
-        check_seeds(as_pytree(space), seeds, population)
-    mutation = _Mutation(float(space.mutation_cost))
-    unstaged = evolver._replace(restage=None)
-    parts = as_pytree(_Parts(space, objective, unstaged, screens, mutation))
-    start = partial(_init, parts, seeds, population=population, strategy=strategy)
+        check_seeds(as_pytree(space), seeds, population * islands)
+    means = Means(strategy, mesh, apart if islands > 1 else None)
+    screens = tuple(_placed_screen(one, mesh) for one in screens)
+    parts = Parts(
+        space,
+        along_inputs(as_pytree(objective), mesh),
+        evolver._replace(restage=None),
+        screens,
+        Mutation(float(space.mutation_cost)),
+    )
+    parts, planted = everywhere((as_pytree(parts), _seeds(seeds, means)), mesh)
+    start = partial(programs.initial, parts, planted, population=population, means=means)
     if evolver.restage is not None:
-        return _staged(parts, start, strategy, evolver.restage)
-    return _looping(parts, start, partial(_block, parts, strategy=strategy))
+        return _staged(parts, start, means, evolver.restage)
+    return _looping(parts, start, partial(programs.block, parts, means=means), means)
 
 
 def as_pytree(bundle: Any) -> Any:
@@ -120,30 +131,74 @@ def as_pytree(bundle: Any) -> Any:
     return jax.tree.map(lambda leaf: Partial(leaf) if callable(leaf) else leaf, bundle)
 
 
-def _looping(parts: _Parts, start: Any, block: Any) -> Search:
+def _check_devices(
+    space: MaskSpace, evolver: Evolver, population: int, mesh: Mesh | None, islands: Islands
+) -> None:
+    """Refuses a mesh or islands that cannot work."""
+    fault = None if mesh is None else mesh_fault(mesh)
+    fault = fault or "; ".join(islands.faults(mesh))
+    if islands.count > 1 and not fault:
+        fault = migration_fault(space, evolver, population, islands.migrants)
+    if fault:
+        raise ValueError(fault + ".")
+
+
+def _placed_screen(screen: Screen, mesh: Mesh | None) -> Screen:
+    objective = along_inputs(as_pytree(screen.objective), mesh, strict=False)
+    return Screen(objective, screen.survivors, screen.cost)
+
+
+def _seeds(genomes: Genomes | None, means: Means) -> Seeds | None:
+    if genomes is None:
+        return None
+    return all_given(genomes) if means.islands is None else dealt(genomes, means.islands.count)
+
+
+def _looping(parts: Parts, start: Any, block: Any, means: Means) -> Search:
     """A search whose generations all have the same shapes: many per device program."""
 
+    def init(key: Key) -> tuple[SearchState, Record]:
+        return start(everywhere(key, means.mesh))
+
+    def advance(state: SearchState, count: int) -> tuple[SearchState, Record]:
+        number = everywhere(jnp.int32(count), means.mesh)
+        return block(programs.placed(state, means), number)
+
     def run(state: SearchState, generations: int) -> tuple[SearchState, Record]:
-        done = [no_records(0)]
+        done = [] if generations > 0 else [no_records(0)]
         while generations > 0:
-            count = min(generations, _BLOCK)
-            state, records = block(state, jnp.int32(count))
+            count = min(generations, programs.BLOCK)
+            state, records = advance(state, count)
             done.append(jax.tree.map(lambda leaf, count=count: leaf[:count], records))
             generations -= count
         return state, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *done)
 
     def step(state: SearchState) -> tuple[SearchState, Record]:
-        state, records = block(state, jnp.int32(1))
+        state, records = advance(state, 1)
         return state, jax.tree.map(lambda leaf: leaf[0], records)
+
+    def children(state: SearchState) -> int:
+        if means.islands is None:
+            return count_evaluations(parts, state)
+        return count_island_evaluations(parts, state, means.islands.count)
+
+    def lower(key: Key | None = None) -> tuple[Lowered, ...]:
+        key = everywhere(jax.random.key(0) if key is None else key, means.mesh)
+        state, _ = jax.eval_shape(start, key)
+        one = everywhere(jnp.int32(1), means.mesh)
+        later = programs.lowered(block, programs.described(state, means), one)
+        return programs.lowered(start, key), later
 
     outline = partial(_outline, start)
 
     def compiled(key: Key | None = None) -> Search:
-        key = jax.random.key(0) if key is None else key
-        ready = _looping(parts, _ahead(start, key), _ahead(block, outline(key), jnp.int32(1)))
-        return ready._replace(outline=outline, compile=compiled)
+        first, later = (program.compile() for program in lower(key))
+        ready = partial(first, *start.args), partial(later, *block.args)
+        return _looping(parts, *ready, means)._replace(
+            outline=outline, lower=lower, compile=compiled
+        )
 
-    return Search(start, step, run, partial(_children, parts), False, outline, compiled)
+    return Search(init, step, run, children, False, outline, lower, compiled)
 
 
 def _outline(start: Any, key: Key) -> SearchState:
@@ -151,101 +206,33 @@ def _outline(start: Any, key: Key) -> SearchState:
     return state
 
 
-def _ahead(program: Any, *arguments: Any) -> Any:
-    """A partial jitted function, compiled for further arguments of these types."""
-    lowered = program.func.lower(*program.args, *arguments, **program.keywords)
-    return partial(lowered.compile(), *program.args)
-
-
-def _staged(
-    parts: _Parts, start: Any, strategy: Strategy, restage: Callable[[Any], Evolver]
-) -> Search:
+def _staged(parts: Parts, start: Any, means: Means, restage: Callable[[Any], Evolver]) -> Search:
     """A search whose population may change: one program per generation, compiled per stage."""
 
-    def next_evolver(state: SearchState) -> Evolver:
-        return as_pytree(restage(state.evolver)._replace(restage=None))
+    def next_parts(state: SearchState) -> Parts:
+        evolver = as_pytree(restage(state.evolver)._replace(restage=None))
+        return parts._replace(evolver=everywhere(evolver, means.mesh))
+
+    def init(key: Key) -> tuple[SearchState, Record]:
+        return start(everywhere(key, means.mesh))
 
     def step(state: SearchState) -> tuple[SearchState, Record]:
-        parts_of_stage = parts._replace(evolver=next_evolver(state))
-        return _changing_step(parts_of_stage, state, strategy=strategy)
+        return programs.single(next_parts(state), programs.placed(state, means), means=means)
 
     def children(state: SearchState) -> int:
-        return _children(parts._replace(evolver=next_evolver(state)), state)
+        return count_evaluations(next_parts(state), state)
 
     def run(state: SearchState, generations: int) -> tuple[SearchState, Record]:
-        done = [no_records(0)]
+        done = [] if generations > 0 else [no_records(0)]
         for _ in range(generations):
             state, record = step(state)
             done.append(jax.tree.map(lambda leaf: leaf[None], record))
         return state, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *done)
 
+    def lower(key: Key | None = None) -> tuple[Lowered, ...]:
+        key = everywhere(jax.random.key(0) if key is None else key, means.mesh)
+        return (programs.lowered(start, key),)
+
     outline = partial(_outline, start)
-    search = Search(start, step, run, children, True, outline, lambda key=None: search)
+    search = Search(init, step, run, children, True, outline, lower, lambda key=None: search)
     return search
-
-
-def _children(parts: _Parts, state: SearchState) -> int:
-    genomes, _ = jax.eval_shape(parts.evolver.ask, state.key, state.evolver)
-    return _cost(parts, genomes)
-
-
-def _cost(parts: _Parts, genomes: Genomes) -> int:
-    """Evaluations that a generation counts: its children's, and what making them cost."""
-    population = int(jax.tree.leaves(genomes)[0].shape[0])
-    making = math.ceil(population * parts.mutation.cost - ROUNDING)
-    return making + evaluations(parts.screens, population)
-
-
-@partial(jax.jit, static_argnames=("population", "strategy"))
-def _init(
-    parts: _Parts, seeds: Genomes | None, key: Key, *, population: int, strategy: Strategy
-) -> tuple[SearchState, Record]:
-    key, sample_key, score_key, evolver_key = jax.random.split(key, 4)
-    genomes = jax.vmap(parts.space.sample)(jax.random.split(sample_key, population))
-    if seeds is not None:
-        genomes = jax.tree.map(
-            lambda all_, first: all_.at[: first.shape[0]].set(first), genomes, seeds
-        )
-    fitness, scores = evaluate(parts.space, parts.objective, score_key, genomes, strategy)
-    nowhere = Best(jax.tree.map(lambda leaf: leaf[0], genomes), jnp.float32(jnp.inf))
-    best = better(nowhere, genomes, fitness)
-    state = parts.evolver.init(evolver_key, genomes, fitness)
-    failures = jnp.sum(jnp.isnan(scores.fitness), dtype=jnp.int32)
-    state = SearchState(key, state, best, jnp.int32(population), failures)
-    return state, record_of(state, genomes, fitness)
-
-
-@partial(jax.jit, static_argnames=("strategy",), donate_argnames=("state",))
-def _block(
-    parts: _Parts, state: SearchState, generations: Array, *, strategy: Strategy
-) -> tuple[SearchState, Record]:
-    """`generations` generations, at most `_BLOCK`; the records after them are void."""
-
-    def body(index: Array, carry: tuple[SearchState, Record]) -> tuple[SearchState, Record]:
-        state, records = carry
-        state, record = _generation(parts, state, strategy)
-        return state, jax.tree.map(lambda all_, one: all_.at[index].set(one), records, record)
-
-    return jax.lax.fori_loop(0, generations, body, (state, no_records(_BLOCK)))
-
-
-@partial(jax.jit, static_argnames=("strategy",))
-def _changing_step(
-    parts: _Parts, state: SearchState, *, strategy: Strategy
-) -> tuple[SearchState, Record]:
-    return _generation(parts, state, strategy)
-
-
-def _generation(
-    parts: _Parts, state: SearchState, strategy: Strategy
-) -> tuple[SearchState, Record]:
-    key, ask_key, score_key, tell_key = jax.random.split(state.key, 4)
-    genomes, evolver = parts.evolver.ask(ask_key, state.evolver)
-    task = parts.space, parts.objective, parts.screens
-    fitness, scores = race(*task, score_key, genomes, strategy)
-    evolver = parts.evolver.tell(tell_key, genomes, fitness, evolver)
-    failures = state.failures + jnp.sum(jnp.isnan(scores.fitness), dtype=jnp.int32)
-    best = better(state.best, genomes, fitness)
-    spent = state.evaluations + _cost(parts, genomes)
-    state = SearchState(key, evolver, best, spent, failures)
-    return state, record_of(state, genomes, fitness)

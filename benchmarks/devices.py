@@ -1,0 +1,142 @@
+"""How does a search scale over devices, and how much travels between them in a generation?
+
+Strong scaling: one population over 1 to 8 devices. Weak scaling: as many masks per device on any
+number of them. Each number of devices is a process of its own, fake devices of one CPU unless there
+are others; on fake ones, which share the cores, only the bytes say something about real ones, and
+the time says what sharing out costs. Bytes are read from the compiled program of one generation,
+beside the minimum: four per mask, its fitness.
+
+    python benchmarks/devices.py --inputs 64 --population 32 --islands 8
+
+`--smoke` runs a tiny case and keeps nothing.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+from documents import SPARSITY, document, out_path, parser, spread, write
+
+from jgaprune import build_search, converters, evolvers, make_mesh, objectives, repair, spaces
+from jgaprune.bench import in_turns
+from jgaprune.bench.collectives import collectives
+from jgaprune.bench.timing import Runner
+from jgaprune.engine import Search
+from jgaprune.saliency import magnitude
+
+_BYTES_OF_FITNESS = 4
+
+
+def main() -> None:
+    """Runs every number of devices in a process, and writes one JSON file after each."""
+    options = _options()
+    if options.devices:
+        print(json.dumps(_measured(options)))
+        return
+    cells: list[dict[str, Any]] = []
+    for count in options.counts:
+        for scaling in ("strong", "weak"):
+            cells.append({"scaling": scaling, **_in_a_process(options, count, scaling)})
+            print(_line(cells[-1]), flush=True)
+            if not options.smoke:
+                write(options.out, document(__doc__, arch=options.arch, cells=cells))
+
+
+def _options() -> argparse.Namespace:
+    made = parser(__doc__)
+    made.add_argument("--arch", default="cifar_resnet20")
+    made.add_argument("--inputs", type=int, default=64)
+    made.add_argument("--population", type=int, default=32, help="of all devices; strong scaling")
+    made.add_argument("--each", type=int, default=4, help="masks per device; weak scaling")
+    made.add_argument("--islands", type=int, default=1)
+    made.add_argument("--counts", nargs="+", type=int, default=[1, 2, 4, 8])
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--devices", type=int, help=argparse.SUPPRESS)
+    options = made.parse_args()
+    if options.smoke:
+        options.arch, options.inputs, options.rounds = "lenet5", 4, 1
+        options.population, options.each, options.counts = 4, 2, [1, 2]
+    options.out = out_path(options, "devices")
+    return options
+
+
+def _in_a_process(options: argparse.Namespace, count: int, scaling: str) -> dict[str, Any]:
+    """What a process with so many devices measures."""
+    population = options.population if scaling == "strong" else options.each * count
+    flag = f"--xla_force_host_platform_device_count={count}"
+    environment = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()}
+    settings = {
+        "devices": count,
+        "arch": options.arch,
+        "inputs": options.inputs,
+        "population": population,
+        "islands": options.islands,
+        "rounds": options.rounds,
+    }
+    arguments = [f"--{name}={value}" for name, value in settings.items()]
+    command = [sys.executable, str(Path(__file__)), *arguments]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def _measured(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds and bytes of one generation on so many devices."""
+    search = _search(options)
+    sent = collectives(search.lower()[1].compile().as_text())
+    timing = in_turns({"generation": _generations(search)}, rounds=options.rounds)["generation"]
+    by_kind: dict[str, int] = {}
+    for one in sent:
+        by_kind[one.kind] = by_kind.get(one.kind, 0) + one.num_bytes
+    return {
+        "devices": options.devices,
+        "population": options.population,
+        "islands": options.islands,
+        "seconds": spread(timing),
+        "bytes": sum(by_kind.values()),
+        "bytes_by_kind": by_kind,
+        "bytes_at_least": 0 if options.devices == 1 else _BYTES_OF_FITNESS * options.population,
+    }
+
+
+def _generations(search: Search) -> Runner:
+    """One generation after another."""
+    states = [search.init(jax.random.key(0))[0]]
+
+    def run() -> None:
+        states[0], _ = search.step(states[0])
+        jax.block_until_ready(states[0].best.fitness)
+
+    return run
+
+
+def _search(options: argparse.Namespace) -> Search:
+    """Packed masks under the default evolver, statistics repaired."""
+    model = converters.untrained(options.arch)
+    inputs = jax.random.normal(jax.random.key(1), (options.inputs, *model.spec.input_shape))
+    space = spaces.weights(magnitude(model.params, model.layout, SPARSITY), model.layout, SPARSITY)
+    of_island = max(2, options.population // options.islands)
+    return build_search(
+        space,
+        objectives.output_distance(model, repair=repair.batch_norm_delta(model, inputs)),
+        evolvers.genetic(space, population=of_island),
+        population=of_island,
+        mesh=make_mesh(f"pop={options.devices}"),
+        islands=options.islands,
+    )
+
+
+def _line(cell: dict[str, Any]) -> str:
+    return (
+        f"{cell['scaling']:6} {cell['devices']} devices, {cell['population']} masks, "
+        f"{cell['islands']} islands: {1e3 * cell['seconds']['median']:.1f} ms per generation, "
+        f"{cell['bytes']} bytes (at least {cell['bytes_at_least']})"
+    )
+
+
+if __name__ == "__main__":
+    main()
