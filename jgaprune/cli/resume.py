@@ -66,9 +66,8 @@ def resume(
     further = any(value is not None for value in budget.values())
     every, keep = params.pop("checkpoint_every"), params.pop("keep_checkpoints")
     params.pop("checkpoint_dir")
-    params |= options | {
-        name: value for name, value in (("weights", weights), ("out", out)) if value
-    }
+    moved = {"weights": weights, "mesh": mesh, "out": out}
+    params |= options | {name: value for name, value in moved.items() if value}
     if further:
         params |= budget
     checkpoints = Checkpoints(
