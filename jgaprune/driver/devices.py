@@ -51,7 +51,8 @@ class Devices:
         fault = None if mesh is None else mesh_fault(mesh)
         if found or fault:
             return [*found, *([fault] if fault else [])]
-        found = Islands(self.islands, self.migrate_every, self.migrants).faults(mesh)
+        asked = Islands(self.islands, self.migrate_every, self.migrants)
+        found = asked.faults(mesh)  # type: ignore[arg-type]
         if self.islands > 1 and isinstance(evolver, str) and evolver.startswith(_WITHOUT_MEMBERS):
             found.append(
                 f"{evolver} keeps no members that islands could exchange; use genetic or "

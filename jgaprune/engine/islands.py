@@ -49,9 +49,11 @@ class Islands:
 
     def faults(self, mesh: Mesh | None = None) -> list[str]:
         """What is wrong with it, in words."""
+        numbers = {"islands": self.count, "migrate_every": self.migrate_every}
+        numbers["migrants"] = self.migrants
         found = [
             f"{name} must be at least 1, got {value}"
-            for name, value in vars(self).items()
+            for name, value in numbers.items()
             if value < 1
         ]
         shares = num_shares(mesh)
