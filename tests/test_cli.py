@@ -20,8 +20,8 @@ from click.testing import CliRunner
 import jgaprune as jp
 from jgaprune import converters, driver
 from jgaprune.cli import main
-from jgaprune.cli.options import evaluation_options
 from jgaprune.cli.progress import shown_progress
+from jgaprune.cli.search_options import evaluation_options
 from jgaprune.converters.formats import read, write_npz, write_safetensors
 from jgaprune.demo import WEIGHTS as DIGITS
 from jgaprune.driver import inputs as driver_inputs

@@ -66,7 +66,7 @@ def test_a_mesh_changes_nothing_but_the_settings(report):
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_runs(changed, message, monkeypatch):
-    driver = importlib.import_module("jgaprune.driver.prune")
+    driver = importlib.import_module("jgaprune.driver.run")
     monkeypatch.setattr(driver, "make_ground", lambda *_, **__: pytest.fail("it ran"))
     with pytest.raises(ValueError, match=message):
         jp.prune(MODEL, **{**CALL, **changed})
@@ -87,7 +87,7 @@ def test_the_command_passes_them_on(monkeypatch):
         asked.update(settings)
         raise ValueError("enough")
 
-    command = importlib.import_module("jgaprune.cli.prune")
+    command = importlib.import_module("jgaprune.cli.search")
     monkeypatch.setattr(command.driver, "prune", prune)
     monkeypatch.setattr(command, "load_model", lambda *_: MODEL)
     options = ("--mesh", "pop=4,inputs=2", "--islands", "8", "--migrate-every", "5")

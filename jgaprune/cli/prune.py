@@ -8,17 +8,16 @@ from jgaprune import driver
 from jgaprune.cli.checkpoints import RememberedCommand, checkpoint_options, checkpoints_of
 from jgaprune.cli.device_options import device_options
 from jgaprune.cli.faults import explains_faults
-from jgaprune.cli.options import (
-    architecture_options,
+from jgaprune.cli.options import architecture_options, normalisation_options
+from jgaprune.cli.search import search_and_save
+from jgaprune.cli.search_options import (
     budget_options,
     effort_options,
     evaluation_options,
-    normalisation_options,
     output_options,
     seed_run_option,
     trust_option,
 )
-from jgaprune.cli.search import search_and_save
 from jgaprune.report import LABELLED_OBJECTIVES
 
 _EPILOG = """\b

@@ -8,9 +8,9 @@ import click
 from jgaprune.checkpoint import read_document
 from jgaprune.cli.checkpoints import beside, params_of
 from jgaprune.cli.faults import explains_faults
-from jgaprune.cli.options import output_options
 from jgaprune.cli.prune import prune
 from jgaprune.cli.search import search_and_save
+from jgaprune.cli.search_options import output_options
 from jgaprune.driver import MANIFEST, Checkpoints
 
 _EPILOG = """\b

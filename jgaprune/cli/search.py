@@ -20,7 +20,8 @@ from jgaprune.types import Masks
 
 _PASSED_ON = (
     *("sparsity", "supplement", "num_inputs", "space", "objective", "evolver", "repair", "racing"),
-    *("evaluations", "population", "generations", "seconds", "preset", "train_steps"),
+    *("evaluations", "population", "generations", "seconds", "target_fitness", "patience"),
+    *("preset", "train_steps"),
     *("gradient_swaps", "seeds", "chunk", "strategy", "trust"),
     *("mesh", "islands", "migrate_every", "migrants"),
 )

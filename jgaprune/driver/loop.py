@@ -86,7 +86,7 @@ def go_on(
         _run_blocks(search, space, done, budget, curve, on_record, keep, clock)
     except KeyboardInterrupt:
         done.interrupted = True
-        keep.stopped(done)
+        keep.ended(done)
     except BaseException:
         keep.stopped(done)
         raise
@@ -104,21 +104,26 @@ def _run_blocks(
     keep: Keep,
     clock: "_Clock",
 ) -> None:
-    block = 1
+    block, each = 1, 0.0
+    first = done.before.generations + (1 if done.stage else 0)
     while not budget.out_of_time(clock.stop()):
         assert done.state is not None  # generation 0 is done
+        if budget.is_reached(done.history.best, first):
+            return
         children = search.children(done.state)
         left = budget.generations_left(done.generation, done.evaluations, children)
         if left == 0:
             return
-        most = min(left, keep.generations_left(done), curve.generations_left(done, children))
-        block = 1 if search.staged else min(block, most)
+        points = keep.generations_left(done), curve.generations_left(done, children)
+        most = min(left, budget.fits(done.seconds, each), *points)
+        block = 1 if search.staged or budget.watches_every_generation else min(block, most)
         evaluated, block_started = done.evaluations, time.perf_counter()
         done.whole = False
         state, records = search.run(done.state, block)
         jax.block_until_ready(records)
         _add_block(done, space, state, records, block)
         seconds = time.perf_counter() - block_started
+        each = seconds / block
         clock.stop()
         curve.add(done)
         keep.block(done)

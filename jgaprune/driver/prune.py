@@ -44,6 +44,8 @@ def prune(
     evaluations: int | None = None,
     generations: int | None = None,
     seconds: float | None = None,
+    target_fitness: float | None = None,
+    patience: int | None = None,
     population: int | None = None,
     key: int | Key = 0,
     chunk: int | str = "auto",
@@ -115,6 +117,8 @@ def prune(
         `population` that is given.
       generations: budget in generations.
       seconds: budget in seconds of search.
+      target_fitness: of the objective, at which the search ends.
+      patience: generations without a better mask, after which the search of a stage ends.
       population: candidates per generation; by default 16, or less for a budget below 480
         evaluations; the paper's schedule for its evolvers; the size of generation 0 for an
         evolver of your own.
@@ -176,7 +180,8 @@ def prune(
         devices=Devices(mesh, islands, migrate_every, migrants),
         evaluation_data=evaluation_data,
     )
-    budget, checkpoints = Budget(evaluations, generations, seconds), as_checkpoints(checkpoint_dir)
+    budget = Budget(evaluations, generations, seconds, target_fitness, patience)
+    checkpoints = as_checkpoints(checkpoint_dir)
     check_call(call, budget, checkpoints)
     with opened(checkpoints, model, call.decisive()) as keeper:
         return run(call, budget, keeper, trust=trust, tell=on_record or ignore)

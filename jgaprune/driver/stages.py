@@ -181,9 +181,10 @@ def run_stages(
             break
         stages.watch.lap("search")
         notes.append(_note(name_of(names[index]), stage.ready, done))
-        if done.interrupted:
+        if not done.interrupted:
+            keep.ended(done)
+        if done.interrupted or stages.budget.is_good_enough(done.best):
             break
-        keep.ended(done)
     assert done is not None  # there is at least one stage
     return Outcome(done, stage.plan.initial, notes, warnings)
 
