@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import jax
 
+from jgaprune.distributed import agreed
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.progress import OnRecord, Progress
 from jgaprune.engine import Record, Search, SearchState, on_host_device
@@ -116,7 +117,7 @@ def _go_on(
 ) -> None:
     block, state = 1, done.state
     assert state is not None  # generation 0 is done
-    while not budget.out_of_time(time.perf_counter() - started):
+    while not budget.out_of_time(agreed(time.perf_counter() - started)):
         children = search.children(state)
         left = budget.generations_left(done.generation, done.evaluations, children)
         if left == 0:
@@ -131,7 +132,7 @@ def _go_on(
         done.generation += block
         on_record(_progress(done, left, block, (done.evaluations - evaluated) / seconds))
         curve.add(done)
-        block = max(1, min(2 * block, int(_BLOCK_SECONDS * block / seconds)))
+        block = int(agreed(max(1, min(2 * block, int(_BLOCK_SECONDS * block / seconds)))))
 
 
 @dataclass(frozen=True)
