@@ -5,6 +5,7 @@
 
 from jgaprune import (  # type: ignore[attr-defined]
     converters,
+    distributed,
     evolvers,
     inputs,
     masks,
@@ -50,6 +51,7 @@ __all__ = [
     "__version__",
     "build_search",
     "converters",
+    "distributed",
     "evolvers",
     "inputs",
     "make_mesh",

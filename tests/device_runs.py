@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    os.environ.get("XLA_FLAGS", "")
+    + f" --xla_force_host_platform_device_count={os.environ.get('DEVICES', 8)}"
 )
 
 import jax
@@ -23,10 +24,14 @@ import numpy as np
 from flax import nnx
 
 import jgaprune as jp
-from jgaprune import evolvers, objectives, repair, saliency, spaces
+from jgaprune import distributed, evolvers, objectives, repair, saliency, spaces
 from jgaprune.bench.collectives import collectives
+from jgaprune.engine import on_host_device
 from jgaprune.model import Model
 from jgaprune.types import Array, Evolver, MaskSpace, Score
+
+if "JGAPRUNE_COORDINATOR" in os.environ:
+    distributed.initialize()
 
 SPARSITY, GENERATIONS, HIDDEN = 0.5, 4, 10
 POPULATION, NUM_INPUTS, SURVIVORS = 6, 16, 3
@@ -113,11 +118,12 @@ def found_by(name: str, *meshes: str) -> list[np.ndarray]:
     for mesh in meshes:
         state, records = search_of(name, mesh).run(state, GENERATIONS // len(meshes))
         found.append(records)
-    records = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found[1:])
+    first, *found = (on_host_device(record) for record in found)
+    records = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
     leaves = jax.tree.leaves((state, first, records))
-    return [
-        np.asarray(leaf) for leaf in leaves if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    ]
+    keys = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
+    plain = [leaf for leaf, is_key in zip(leaves, keys, strict=True) if not is_key]
+    return [np.asarray(leaf) for leaf in on_host_device(plain)]
 
 
 def sent_by(name: str, mesh: str) -> list[tuple[str, int]]:
@@ -161,7 +167,8 @@ def main(out: Path, names: list[str]) -> None:
             results[f"{name}:{index}"] = leaf
         if len(meshes) == 1 and meshes[0] in ("8", "split") and run != "paper":
             results[f"{name}:sent"] = json.dumps(sent_by(run, meshes[0]))
-    results["refusals"] = json.dumps(refusals())
+    if jax.process_count() == 1:
+        results["refusals"] = json.dumps(refusals())
     np.savez(out, **results)
 
 

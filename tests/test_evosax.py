@@ -12,10 +12,10 @@ from evosax.algorithms.population_based.base import PopulationBasedAlgorithm
 from jax.tree_util import Partial
 
 from jgaprune.engine import build_search
-from jgaprune.evolvers.from_evosax import evosax_algorithm, from_evosax
+from jgaprune.evolvers.evosax_class import to_evosax
+from jgaprune.evolvers.evosax_evolver import evosax_algorithm, from_evosax
 from jgaprune.evolvers.genetic import genetic
 from jgaprune.evolvers.paper import paper
-from jgaprune.evolvers.to_evosax import to_evosax
 from jgaprune.masks import count_kept, keep_top, pack, unpack
 from jgaprune.types import MaskSpace, Score
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module may import from layers below its own, and within its own folder.
 LAYERS = [
-    {"types", "version", "cache"},
+    {"types", "version", "cache", "distributed"},
     {"masks", "checkpoint"},
     {"packed", "model", "ops"},
     {"saliency", "spaces", "inputs", "repair", "objectives", "evolvers"},
@@ -108,3 +108,12 @@ def test_importing_the_package_loads_nothing_heavy():
         [sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_importing_the_package_leaves_jax_to_be_connected_with_other_processes():
+    code = (
+        "import jgaprune, jgaprune.cli; from jax._src import xla_bridge; "
+        "print(xla_bridge.backends_are_initialized())"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jgaprune.driver.budget import Budget
@@ -45,7 +46,13 @@ def check_call(call: Call, budget: Budget, checkpoints: Checkpoints | None) -> N
 
 
 def _kept_faults(checkpoints: Checkpoints | None) -> list[str]:
-    return checkpoints.faults() if checkpoints else []
+    if checkpoints is None:
+        return []
+    if jax.process_count() > 1:
+        return [
+            "a run of several processes can't be kept: leave checkpoints out, or use one process"
+        ]
+    return checkpoints.faults()
 
 
 def _faults(call: Call, budget: Budget) -> list[str | None]:

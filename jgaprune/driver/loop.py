@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import jax
 
+from jgaprune.distributed import agreed
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.keep import NOTHING_KEPT, Keep
 from jgaprune.driver.progress import OnRecord, Progress
@@ -106,7 +107,7 @@ def _run_blocks(
 ) -> None:
     block, each = 1, 0.0
     first = done.before.generations + (1 if done.stage else 0)
-    while not budget.out_of_time(clock.stop()):
+    while not budget.out_of_time(now := agreed(clock.stop())):
         assert done.state is not None  # generation 0 is done
         if budget.is_reached(done.history.best, first):
             return
@@ -115,20 +116,20 @@ def _run_blocks(
         if left == 0:
             return
         points = keep.generations_left(done), curve.generations_left(done, children)
-        most = min(left, budget.fits(done.seconds, each), *points)
+        most = min(left, budget.fits(now, each), *points)
         block = 1 if search.staged or budget.watches_every_generation else min(block, most)
         evaluated, block_started = done.evaluations, time.perf_counter()
         done.whole = False
         state, records = search.run(done.state, block)
         jax.block_until_ready(records)
         _add_block(done, space, state, records, block)
-        seconds = time.perf_counter() - block_started
-        each = seconds / block
+        each = agreed(max(1e-9, time.perf_counter() - block_started) / block)
         clock.stop()
         curve.add(done)
         keep.block(done)
-        on_record(_progress(done, left, block, (done.evaluations - evaluated) / seconds))
-        block = max(1, min(2 * block, int(_BLOCK_SECONDS * block / seconds)))
+        rate = (done.evaluations - evaluated) / (each * block)
+        on_record(_progress(done, left, block, rate))
+        block = max(1, min(2 * block, int(_BLOCK_SECONDS / each)))
 
 
 class _Clock:

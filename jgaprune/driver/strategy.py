@@ -1,5 +1,7 @@
 """Which device code evaluates the population, as far as the caller left it open."""
 
+import jax
+
 from jgaprune.cache import cache_folder
 from jgaprune.engine import Strategy, candidate_strategies, recall, tune, usual_strategy
 from jgaprune.types import Key, MaskSpace, Objective
@@ -47,6 +49,8 @@ def choose_strategy(
     task = space, objective, key, population, candidates
     if known := recall(*task, cache=cache_folder("strategies")):
         return known.strategy
+    if jax.process_count() > 1:  # which might measure differently
+        return usual
     if expected_seconds < max(_WORTH_TUNING_SECONDS, _WORTH_TUNING_TRIALS * trial_seconds):
         return usual
     return tune(*task, cache=cache_folder("strategies")).strategy

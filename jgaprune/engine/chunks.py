@@ -19,7 +19,7 @@ def auto_chunk(space: MaskSpace, objective: Objective, population: int) -> int:
     On accelerators it is read off the compiled program of a single candidate: its temporary
     memory against the device's limit.
     """
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     if device.platform == "cpu":
         return 1
     limit = (device.memory_stats() or {}).get("bytes_limit")

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as Spec
 from jgaprune.engine.mesh import INPUTS
 from jgaprune.model import Model
 from jgaprune.objectives.scoring import Setting
-from jgaprune.types import Objective
+from jgaprune.types import Array, Objective
 
 
 def everywhere(tree: Any, mesh: Mesh | None) -> Any:
@@ -28,7 +28,18 @@ def everywhere(tree: Any, mesh: Mesh | None) -> Any:
 
 def on_host_device(tree: Any) -> Any:
     """Copies on the default device, of arrays from any mesh, that outlive them."""
-    return jax.tree.map(lambda leaf: jnp.asarray(np.array(leaf)), tree)
+    return jax.tree.map(lambda leaf: jnp.asarray(np.array(_readable(leaf))), tree)
+
+
+def put(leaf: Any, sharding: NamedSharding) -> Array:
+    """An array that every process has, on devices of all processes."""
+    if sharding.is_fully_addressable or (isinstance(leaf, jax.Array) and leaf.sharding == sharding):
+        return jax.device_put(leaf, sharding)
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        bits = put(jax.random.key_data(leaf), sharding)
+        return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(leaf))
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
 def along_inputs(objective: Objective, mesh: Mesh | None, *, strict: bool = True) -> Objective:
@@ -85,7 +96,15 @@ def _numbers_of_inputs(objective: Objective) -> tuple[set[int], set[int]]:
 def _placed(leaf: Any, mesh: Mesh, spec: Spec) -> Any:
     if not isinstance(leaf, jax.Array | np.ndarray) or _lies_on(mesh, leaf):
         return leaf
-    return jax.device_put(leaf, NamedSharding(mesh, spec))
+    return put(leaf, NamedSharding(mesh, spec))
+
+
+def _readable(leaf: Any) -> Any:
+    """The same array, all of it on this process, too; all processes take part."""
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
+        return leaf
+    whole = NamedSharding(leaf.sharding.mesh, Spec())  # type: ignore[attr-defined]
+    return jax.jit(lambda same: same, out_shardings=whole)(leaf)
 
 
 def _lies_on(mesh: Mesh, tree: Any) -> bool:

@@ -17,6 +17,7 @@ from jgaprune.engine.islands import (
     next_island_generations,
 )
 from jgaprune.engine.mesh import on_mesh, shardings
+from jgaprune.engine.placement import put
 from jgaprune.engine.record import no_records
 from jgaprune.engine.seeds import Seeds
 from jgaprune.engine.state import Record, SearchState
@@ -112,7 +113,7 @@ def placed(state: SearchState, means: Means) -> SearchState:
     """A state where its program wants it, from wherever it was: another mesh, or a file."""
     if means.mesh is None:
         return jax.tree.map(_on_one_device, state)
-    return jax.tree.map(jax.device_put, state, shardings(means.mesh, means.specs, state))
+    return jax.tree.map(put, state, shardings(means.mesh, means.specs, state))
 
 
 def _on_one_device(leaf: Array) -> Array:

@@ -1,0 +1,80 @@
+"""Several processes, each with devices of its own, that run one search together.
+
+All of them make the same calls with the same arguments; what depends on a clock is decided by
+process 0.
+"""
+
+import os
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+_VARIABLES = {
+    "coordinator": "JGAPRUNE_COORDINATOR",
+    "num_processes": "JGAPRUNE_NUM_PROCESSES",
+    "process_id": "JGAPRUNE_PROCESS_ID",
+}
+
+
+def initialize(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Connects this process with the others, before anything else is done with JAX.
+
+    What is left out is taken from the variables `JGAPRUNE_COORDINATOR`, `JGAPRUNE_NUM_PROCESSES`
+    and `JGAPRUNE_PROCESS_ID`. Where nothing is said at all, JAX finds the others on a cluster that
+    it knows: Slurm, Kubernetes, a TPU pod, Open MPI. CPUs talk through gloo.
+
+    Args:
+      coordinator: address and port of process 0, such as `10.0.0.1:1234`.
+      num_processes: of the run.
+      process_id: of this one, from 0.
+
+    Raises:
+      ValueError: only some of the three are said, or a number is none.
+    """
+    given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
+    address, count, own = _settings(given, os.environ)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(address, count, own)
+
+
+def agreed(value: float) -> float:
+    """What process 0 says, on all; the value itself where there is one process."""
+    if jax.process_count() == 1:
+        return value
+    return float(multihost_utils.broadcast_one_to_all(np.float32(value)))
+
+
+def _settings(
+    given: Mapping[str, str | int | None], environment: Mapping[str, str]
+) -> tuple[str | None, int | None, int | None]:
+    """Arguments before variables; all three or none.
+
+    >>> _settings({"coordinator": "a:1", "num_processes": 2}, {"JGAPRUNE_PROCESS_ID": "1"})
+    ('a:1', 2, 1)
+    """
+    found = {
+        name: environment.get(variable) if given.get(name) is None else given[name]
+        for name, variable in _VARIABLES.items()
+    }
+    missing = [name for name, value in found.items() if value is None]
+    if len(missing) == len(found):
+        return None, None, None
+    if missing:
+        named = ", ".join(f"{name} ({_VARIABLES[name]})" for name in missing)
+        raise ValueError(
+            f"several processes need a coordinator, their number and their own id: {named} not "
+            "given. Give all three, or none on a cluster that JAX knows."
+        )
+    numbers = [str(found[name]) for name in ("num_processes", "process_id")]
+    if not all(number.isdecimal() for number in numbers):
+        raise ValueError(f"num_processes and process_id must be whole numbers, got {numbers}.")
+    count, own = map(int, numbers)
+    if own >= count:
+        raise ValueError(f"process_id must be below num_processes, got {own} of {count}.")
+    return str(found["coordinator"]), count, own
