@@ -125,7 +125,7 @@ def _search(options: argparse.Namespace) -> Search:
         objectives.output_distance(model, repair=repair.batch_norm_delta(model, inputs)),
         evolvers.genetic(space, population=of_island),
         population=of_island,
-        mesh=make_mesh(f"pop={options.devices}"),
+        mesh=make_mesh(f"pop={options.devices}") if options.devices > 1 else None,
         islands=options.islands,
     )
 
