@@ -1,20 +1,23 @@
 """One run: inputs, seeds, searches and the result, from the beginning or from where it stood."""
 
+from collections.abc import Callable
 from functools import partial
 
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.call import Call
+from jgaprune.driver.devices import Devices
 from jgaprune.driver.finish import finish_run
 from jgaprune.driver.ground import Ground, make_ground
 from jgaprune.driver.keep import NOTHING_KEPT
 from jgaprune.driver.keeper import Keeper
 from jgaprune.driver.outcome import accuracy_of, make_report
-from jgaprune.driver.plan import Choices, initial_of_stages, plan_search
+from jgaprune.driver.plan import Choices, Plan, initial_of_stages, plan_search
 from jgaprune.driver.prepared import Prepared
 from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.progress import OnRecord, Progress
+from jgaprune.driver.progression import Progression
 from jgaprune.driver.racing import make_screens
-from jgaprune.driver.seeding import make_seeds
+from jgaprune.driver.seeding import Seeding, make_seeds
 from jgaprune.driver.settings import describe_run
 from jgaprune.driver.snapshot import Found
 from jgaprune.driver.stages import Stages, run_stages
@@ -22,7 +25,9 @@ from jgaprune.driver.stopwatch import Stopwatch
 from jgaprune.driver.train import choose_swaps
 from jgaprune.driver.trust import examine, unseen_by
 from jgaprune.driver.wiring import Keys, build_ready, repair_name, split_key
-from jgaprune.report import Report
+from jgaprune.engine import Screen
+from jgaprune.report import Report, Trust
+from jgaprune.types import Genome
 
 
 def run(call: Call, asked: Budget, keeper: Keeper | None, *, trust: bool, tell: OnRecord) -> Report:
@@ -37,7 +42,7 @@ def run(call: Call, asked: Budget, keeper: Keeper | None, *, trust: bool, tell: 
     """
     watch, devices = Stopwatch(), call.devices.made()
     choices = Choices(call.space, call.objective, call.evolver).as_pytrees()
-    keys = split_key(call.key)
+    keys, layout = split_key(call.key), call.model.layout
     build_plan = partial(
         plan_search,
         call.model,
@@ -49,7 +54,6 @@ def run(call: Call, asked: Budget, keeper: Keeper | None, *, trust: bool, tell: 
     initial = initial_of_stages(call.model, choices, call.population, asked, devices.islands)
     for stage in range(len(choices.spaces)):  # their errors
         build_plan(initial=initial, stage=stage)
-    layout = call.model.layout
     known = keeper.prepared(layout, call.sparsity) if keeper else None
     found = keeper.found(layout) if keeper and known else None
 
@@ -58,60 +62,24 @@ def run(call: Call, asked: Budget, keeper: Keeper | None, *, trust: bool, tell: 
         keeper.prepare(prepared)
     if found is not None and keeper and keeper.further:
         budget = _further(budget, found)
-    start = prepared.start
 
     tell(Progress("compile"))
-    swaps, unswapped = None, tuple[str, ...]()
+    swaps, warnings = None, tuple[str, ...]()
     if call.gradient_swaps and call.train_steps != 0:
-        swaps, unswapped = choose_swaps(
+        swaps, warnings = choose_swaps(
             call.model, choices, ground.repair, ground.inputs, ground.refits
         )
+    start = prepared.start
     build_plan = partial(build_plan, initial=prepared.initial, scores=start.scores, swaps=swaps)
     plan = build_plan()
-    screens = make_screens(
-        call.model,
-        call.racing,
-        plan,
-        call.objective,
-        ground.inputs,
-        call.labels,
-        ground.repair,
-        ground.varied,
-    )
-    seeded = call.seeds and not choices.names()[-1].startswith("paper")
-    each = ground.judge.seconds_per_evaluation(start.masks["lamp"])
-    expected_seconds = budget.expected_seconds(plan.places, each)
-    prepare = partial(
-        build_ready,
-        objective=ground.judge.repaired,
-        seeds=start.masks if seeded else {},
-        fitness={name: one.repaired.fitness for name, one in start.baselines.items()},
-        strategy=call.strategy,
-        chunk=call.chunk,
-        expected_seconds=expected_seconds / len(choices.spaces),
-        trial_seconds=watch.seconds["baselines"],
-        screens=screens,
-        devices=devices,
-    )
-    stages = Stages(
-        call.model,
-        choices,
-        call.sparsity,
-        start.scores,
-        build_plan,
-        prepare,
-        budget,
-        keys.search,
-        watch,
-        plan,
+    stages, screens = _stages(
+        call, choices, keys, ground, prepared, budget, devices, build_plan, plan, watch
     )
     outcome = run_stages(stages, accuracy_of(ground.judge), tell, keeper or NOTHING_KEPT, found)
 
-    done = outcome.done
-    with_seeds = seeded and ground.refits is not None
-    result = finish_run(
-        ground, start, call.objective, done, keys.weights, with_seeds=with_seeds, tell=tell
-    )
+    seeded = _is_seeded(call, choices) and ground.refits is not None
+    task = ground, start, call.objective, outcome.done, keys.weights
+    result = finish_run(*task, with_seeds=seeded, tell=tell)
     watch.lap("finish")
     settings = describe_run(
         choices,
@@ -129,30 +97,70 @@ def run(call: Call, asked: Budget, keeper: Keeper | None, *, trust: bool, tell: 
         devices=devices,
         key=keys.root,
     )
-    unseen = unseen_by(
+    warnings = (
+        *(*ground.inputs.warnings, *start.warnings, *warnings, *outcome.warnings),
+        *(*result.warnings, *(keeper.warnings if keeper else ())),
+    )
+    ending = result, outcome.done, start.baselines, settings, warnings, watch
+    look = _look(call, ground, start, outcome.done, keys, trust)
+    return make_report(ground.judge, call.sparsity, *ending, look)
+
+
+def _stages(
+    call: Call,
+    choices: Choices,
+    keys: Keys,
+    ground: Ground,
+    prepared: Prepared,
+    budget: Budget,
+    devices: Devices,
+    build_plan: Callable[..., Plan],
+    plan: Plan,
+    watch: Stopwatch,
+) -> tuple[Stages, tuple[Screen, ...]]:
+    """The searches, ready to run one after another, and how their children are looked at."""
+    start = prepared.start
+    screens = make_screens(
         call.model,
+        call.racing,
+        plan,
         call.objective,
         ground.inputs,
+        call.labels,
         ground.repair,
-        ground.fitted,
-        keys.unseen,
-        fresh=trust,
+        ground.varied,
     )
+    each = ground.judge.seconds_per_evaluation(start.masks["lamp"])
+    expected_seconds = budget.expected_seconds(plan.places, each)
+    prepare = partial(
+        build_ready,
+        objective=ground.judge.repaired,
+        seeds=start.masks if _is_seeded(call, choices) else {},
+        fitness={name: one.repaired.fitness for name, one in start.baselines.items()},
+        strategy=call.strategy,
+        chunk=call.chunk,
+        expected_seconds=expected_seconds / len(choices.spaces),
+        trial_seconds=watch.seconds["baselines"],
+        screens=screens,
+        devices=devices,
+    )
+    built = choices, call.sparsity, start.scores, build_plan, prepare, budget, keys.search
+    return Stages(call.model, *built, watch, plan), screens
+
+
+def _is_seeded(call: Call, choices: Choices) -> bool:
+    """Whether one-shot masks are in generation 0; the paper's evolvers start without."""
+    return call.seeds and not choices.names()[-1].startswith("paper")
+
+
+def _look(
+    call: Call, ground: Ground, start: Seeding, done: Progression, keys: Keys, trust: bool
+) -> Callable[[Genome, float], Trust]:
+    """What says how far the fitness of the best can be trusted."""
+    about = call.model, call.objective, ground.inputs, ground.repair, ground.fitted
+    unseen = unseen_by(*about, keys.unseen, fresh=trust)
     around = keys.around if trust else None
-    look = examine(ground.judge, done.space, unseen, start.masks, start.baselines, around)
-    warnings = ground.inputs.warnings + start.warnings + unswapped + outcome.warnings
-    warnings += (*result.warnings, *(keeper.warnings if keeper else ()))
-    return make_report(
-        ground.judge,
-        call.sparsity,
-        result,
-        done,
-        start.baselines,
-        settings,
-        warnings,
-        watch,
-        look,
-    )
+    return examine(ground.judge, done.space, unseen, start.masks, start.baselines, around)
 
 
 def _prepare(
