@@ -14,6 +14,7 @@ from jgaprune.converters.keras.from_keras import from_keras, to_keras
 from jgaprune.converters.load import load
 from jgaprune.converters.masks_file import load_masks, pack_masks, torch_snippet, unpack_masks
 from jgaprune.converters.targets import Exported, export
+from jgaprune.converters.to_torch import to_torch
 from jgaprune.converters.untrained import untrained
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "pack_masks",
     "to_keras",
     "to_source",
+    "to_torch",
     "torch_snippet",
     "unpack_masks",
     "untrained",

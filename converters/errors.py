@@ -14,5 +14,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
     >>> nearest("cifar_resnet2", ["cifar_resnet20", "mlp"])
     ' Nearest: cifar_resnet20.'
     """
-    close = difflib.get_close_matches(name, list(names), n=3)
+    known = list(names)
+    holding = [one for one in known if name and name in one]
+    close = [*holding, *difflib.get_close_matches(name, known, n=3)]
+    close = list(dict.fromkeys(close))[:3]
     return f" Nearest: {', '.join(close)}." if close else ""

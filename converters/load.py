@@ -55,12 +55,12 @@ def load(
       FormatError: the file can't be read.
     """
     source, asked = read(path), tuple(arch_config)
-    refuse_quantised(source.tensors)
+    refuse_quantised(source.tensors, source.config)
     if arch == KERAS or (arch == "auto" and has_graph(source)):
         return _sourced(load_keras(source, preprocessing=preprocessing, **arch_config), source)
     arch = arch_told(source, arch)
     if arch == "auto":
-        arch, guessed = guess(source.tensors)
+        arch, guessed = _guessed(source)
         arch_config = {**guessed, **arch_config}
     architecture = find_architecture(arch)
     known = known_names(source.tensors)
@@ -90,6 +90,19 @@ def load(
         assumed=tuple(name for name in architecture.assumed if name not in told),
     )
     return _sourced(model._replace(spec=spec), source)
+
+
+def _guessed(source: SourceFile) -> tuple[str, dict[str, Any]]:
+    try:
+        return guess(source.tensors)
+    except ConversionError as error:
+        if source.format != "hdf5":
+            raise
+        raise ConversionError(
+            f"{source.path} holds weights and no configuration of a network, and they are those of "
+            "no known architecture. Save the whole model in Keras, model.save('model.keras'), or "
+            f"use from_keras. Shapes below are in the order of PyTorch.\n{error}"
+        ) from error
 
 
 def _sourced(model: Model, source: SourceFile) -> Model:

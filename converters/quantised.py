@@ -5,6 +5,7 @@ Told from the names that the usual tools leave, and from matrices of bytes.
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,14 +25,23 @@ _ADVICE = (
 )
 
 
-def refuse_quantised(tensors: Mapping[str, np.ndarray]) -> None:
-    """Raises unless the tensors are plain weights.
+def refuse_quantised(
+    tensors: Mapping[str, np.ndarray], config: Mapping[str, Any] | None = None
+) -> None:
+    """Raises unless the tensors are plain weights, and the `config.json` beside them says so.
 
     Raises:
       ConversionError: they are those of a quantised model; the message says by what it is known.
 
     >>> refuse_quantised({"fc.weight": np.ones((2, 2)), "fc.count": np.ones((), np.int64)})
     """
+    told = (config or {}).get("quantization_config")
+    if told is not None:
+        method = told.get("quant_method") if isinstance(told, dict) else told
+        raise ConversionError(
+            f"config.json says that the model is quantised, by {method!r:.60}. {_ADVICE}. If the "
+            "weights are plain ones, remove quantization_config from it."
+        )
     for tool, pattern in _MARKS.items():
         if found := [name for name in tensors if re.search(rf"(^|\.)({pattern})$", name)]:
             raise ConversionError(

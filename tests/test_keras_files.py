@@ -345,6 +345,14 @@ def test_weights_without_configuration_are_no_network(tmp_path):
     with pytest.raises(converters.ConversionError, match="holds no configuration"):
         converters.load("keras", path)
     assert converters.load("auto", path).spec.name == "mlp"
+    other = file(tmp_path, hdf5_bytes({"layers/c/vars/0": np.zeros((3, 3, 3, 8), np.float32)}))
+    with pytest.raises(converters.ConversionError, match=r"no configuration.*model\.save\("):
+        converters.load("auto", other)
+
+
+def test_to_keras_takes_the_keras_model():
+    with pytest.raises(converters.ConversionError, match="expected the Keras model itself"):
+        converters.to_keras(object(), {}, {})
 
 
 def test_faults_of_writing_are_listed_and_leave_the_old_file(tmp_path):

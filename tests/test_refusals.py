@@ -1,5 +1,6 @@
 """What isn't read is named, by its content and whatever it is called, with the way that works."""
 
+import json
 import pickle
 import re
 import zlib
@@ -13,6 +14,7 @@ from jgaprune.cli import main
 from jgaprune.converters import ConversionError, load
 from jgaprune.converters.formats import FormatError, read, write_npz, write_safetensors
 from jgaprune.converters.formats.protobuf import top_level_fields
+from jgaprune.demo import WEIGHTS as DIGITS
 
 ONNX = b"\x08\x0e\x12\x07pytorch:\x04\x12\x02gr"
 ONNX_AS_TORCH_NAMES_OPERATORS = b"\x08\x08B\x04\n\x00\x10\x11"
@@ -155,6 +157,19 @@ def test_quantised_checkpoints_are_named(tmp_path, kind, arch):
     write_safetensors(tmp_path / "w.safetensors", tensors)
     with pytest.raises(ConversionError, match=f"the model is quantised.*{words}.*dequantize"):
         load(arch, tmp_path / "w.safetensors")
+
+
+def test_a_configuration_that_says_quantised_is_believed(tmp_path):
+    config = {"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 4}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    write_safetensors(tmp_path / "model.safetensors", {"w": np.ones((3, 3), np.float32)})
+    with pytest.raises(ConversionError, match="quantised, by 'gptq'.*remove quantization_config"):
+        load("auto", tmp_path)
+
+
+def test_names_that_hold_what_was_asked_for_come_first():
+    with pytest.raises(ConversionError, match=r"Nearest: cifar_resnet20\b"):
+        load("resnet20", DIGITS)
 
 
 def test_inspect_still_lists_a_quantised_checkpoint(tmp_path):

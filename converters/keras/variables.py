@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jgaprune.converters.errors import ConversionError
 from jgaprune.types import Array
 
 _LEAF_OF = {"moving_mean": "mean", "moving_variance": "var"}
@@ -33,6 +34,10 @@ def variables_of(model: Any) -> Variables:
     A leaf is called like its variable's path, with dots, such as `conv2d.kernel`; statistics end
     in `mean` and `var`. Second and later variables of one path get `_1`, `_2`, ...
     """
+    if not hasattr(model, "weights"):
+        raise ConversionError(
+            f"expected the Keras model itself, got {type(model).__module__}.{type(model).__name__}."
+        )
     names, seen = {}, Counter[str]()
     for variable in model.weights:
         name = _leaf_name(variable.path)
