@@ -71,6 +71,11 @@ class Model(NamedTuple):
     observe: Observe | None = None
     stepwise: Stepwise | None = None
 
+    def __repr__(self) -> str:
+        spec = self.spec  # leaves may be anything while a tree is mapped
+        told = f"inputs {list(spec.input_shape)}, {len(spec.prunable)} prunable tensors"
+        return f"<Model {spec.name}: {told}>"
+
     @property
     def layout(self) -> Layout:
         """The flat order of the prunable weights."""
