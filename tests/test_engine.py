@@ -70,6 +70,14 @@ def test_same_key_same_run(build, key):
     assert trees_equal(run(), run())
 
 
+def test_a_step_may_be_part_of_another_program(key):
+    search = genetic_search()
+    state, _ = search.init(key)
+    _, within = jax.jit(search.step)(state)
+    _, alone = search.step(state)
+    np.testing.assert_allclose(within, alone, rtol=1e-5)
+
+
 def test_blocks_of_generations_equal_single_steps(key):
     search = genetic_search()
     state, _ = search.init(key)

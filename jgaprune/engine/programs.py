@@ -117,7 +117,9 @@ def placed(state: SearchState, means: Means) -> SearchState:
 
 
 def _on_one_device(leaf: Array) -> Array:
-    elsewhere = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+    if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array):
+        return leaf
+    elsewhere = len(leaf.sharding.device_set) > 1
     return jax.device_put(leaf, jax.devices()[0]) if elsewhere else leaf
 
 
