@@ -168,6 +168,17 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(folder, whole):
     assert [line["generation"] for line in lines(folder)] == list(range(GENERATIONS + 1))
 
 
+def test_a_search_that_begins_again_leaves_no_later_checkpoint(folder, whole):
+    for path in (folder / "prepared").rglob("d/*"):
+        path.write_bytes(b"")
+    with pytest.raises(StopError):
+        prune(folder, stop=3, every=1)
+    steps = [int(path.name) for path in (folder / "checkpoints").iterdir()]
+    assert max(steps) == lines(folder)[-1]["generation"] < 7
+    report = prune(folder)
+    assert trees_equal(report.masks, whole.masks) and report.history == whole.history
+
+
 def test_lines_that_no_checkpoint_knows_are_dropped(folder, whole):
     path = folder / "history.jsonl"
     with path.open("a") as file:

@@ -83,9 +83,10 @@ class Steps:
             except Exception as error:  # of many classes, whatever the damage
                 yield OSError(f"checkpoint {number} is damaged ({str(error) or repr(error):.200})")
 
-    def delete(self, number: int) -> None:
-        """A damaged one, say."""
-        self._manager.delete(number)
+    def forget_after(self, number: int) -> None:
+        """Deletes later ones: damaged, or of a search that has begun again."""
+        for later in [step for step in self._manager.all_steps() if step > number]:
+            self._manager.delete(later)
 
     def close(self) -> None:
         """Waits, and gives up what can't be written."""

@@ -77,7 +77,8 @@ class Keeper:
         return None
 
     def begin(self, history: History) -> None:
-        """What comes next follows this history."""
+        """What comes next follows this history, and no checkpoint that is not of it."""
+        self._steps.forget_after(len(history.best) - 1)
         self._history.begin(history)
 
     def stage(self, told: Mapping[str, Any]) -> None:
@@ -103,7 +104,11 @@ class Keeper:
         if done.whole:
             if self._kept != done.generation:
                 self._save(done)
-            self._steps.wait()
+            try:
+                self._steps.wait()
+            except OSError as error:
+                self._failed(f"A checkpoint up to generation {done.generation}", error)
+                raise
 
     def ended(self, done: Progression) -> None:
         """The same at the end of a search, which goes on without."""
