@@ -17,6 +17,10 @@ CALL = {
     "evaluations": 32,
     "train_steps": 10,
 }
+ONE_SHOT = {
+    *("magnitude", "uniform_magnitude", "lamp", "erk", "lookahead", "synflow", "wanda", "obs"),
+    "exact_obs",
+}
 LABELS = np.arange(len(INPUTS)) % 5
 
 
@@ -28,10 +32,7 @@ def report():
 def test_what_it_chose_is_in_the_settings(report):
     chosen = {name: report.settings[name] for name in ("space", "repair", "evolver", "seeds")}
     assert chosen == {"space": "bases", "repair": "distil", "evolver": "genetic", "seeds": 8}
-    assert set(report.baselines) == {
-        *("magnitude", "uniform_magnitude", "lamp", "erk", "lookahead", "synflow", "wanda", "obs"),
-        *("gradual", "exact_obs", "straight_through"),
-    }
+    assert set(report.baselines) == {*ONE_SHOT, "gradual", "straight_through"}
     assert report.settings["train_steps"] == {"masks": 10, "weights": 10}
     assert report.settings["num_inputs"] == 28 and report.settings["num_held_out"] == 4
 
@@ -39,7 +40,8 @@ def test_what_it_chose_is_in_the_settings(report):
 def test_the_winner_is_the_best_on_held_out_inputs_and_all_are_in_the_report(report):
     fitness = {name: one.fitness for name, one in report.candidates.items()}
     distilled = [name for name in fitness if name.endswith(", distilled")]
-    assert len(distilled) == 1 and distilled[0].removesuffix(", distilled") in fitness
+    assert {name.removesuffix(", distilled") for name in distilled} < set(fitness)
+    assert any(name.removesuffix(", distilled") in ONE_SHOT for name in distilled)
     assert fitness[report.winner] == min(fitness.values())
     assert report.accuracy["pruned"] == report.candidates[report.winner].accuracy
     assert report.to_json()["candidates"][report.winner]["fitness"] == fitness[report.winner]

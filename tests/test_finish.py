@@ -63,6 +63,17 @@ def test_distilled_weights_are_kept_only_where_they_are_better(monkeypatch):
     assert spoiled.winner == "good" and any(leaf.any() for leaf in spoiled.params.values())
 
 
+def test_others_are_distilled_too_and_the_best_of_all_is_kept():
+    found = {"good": GOOD, "bad": BAD}
+    alone = finish(JUDGE, "output_distance", found, HELD, 3, KEY)
+    result = finish(JUDGE, "output_distance", found, HELD, 3, KEY, also=("good", "bad"))
+    assert len(alone.measures) == 3 and set(alone.measures) < set(result.measures)
+    assert set(result.measures) == {"good", "bad", "good, distilled", "bad, distilled"}
+    fitness = {name: one.fitness for name, one in result.measures.items()}
+    assert result.winner == min(fitness, key=fitness.get)
+    assert trees_equal(result.masks, BAD if result.winner.startswith("bad") else GOOD)
+
+
 def test_interrupted_training_leaves_the_repaired_weights(monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
@@ -81,7 +92,9 @@ def test_who_watches_may_end_the_training():
         if len(told) == 2:
             raise KeyboardInterrupt
 
-    result = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 9, KEY, stop_at_the_second_step)
+    result = finish(
+        JUDGE, "output_distance", {"good": GOOD}, HELD, 9, KEY, tell=stop_at_the_second_step
+    )
     assert told == ["finish", "finish"] and result.interrupted and result.winner == "good"
 
 
@@ -110,3 +123,5 @@ def test_the_best_seed_is_that_of_the_best_fitness():
     assert contenders(baselines) == ("b",)
     baselines["straight_through"] = baseline(0.05)
     assert contenders(baselines) == ("straight_through", "b")
+    baselines["gradual"] = baseline(0.07)
+    assert contenders(baselines) == ("straight_through", "gradual", "b")

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 
 from jgaprune.report import Baseline, Measure
 
+_FITTED = ("gradual", "straight_through")
+"""Baselines whose masks came about while weights were refitted or trained."""
+
 
 def fittest(measures: Mapping[str, Measure]) -> str:
     """The name of the lowest fitness; where none is known, the first."""
@@ -21,10 +24,16 @@ def best_of(baselines: dict[str, Baseline]) -> str:
     return fittest({name: one.repaired for name, one in baselines.items()})
 
 
-def contenders(baselines: dict[str, Baseline]) -> tuple[str, ...]:
-    """The best one-shot masks, and if these were trained by gradient the best of the others.
+def best_untrained(baselines: dict[str, Baseline]) -> str:
+    """The best of those that nothing was fitted or trained for on the way to them."""
+    return best_of({name: one for name, one in baselines.items() if name not in _FITTED})
 
-    What was trained on inputs is fitted to them the most.
+
+def contenders(baselines: dict[str, Baseline]) -> tuple[str, ...]:
+    """The best masks to start from; the best not trained by gradient; the best one-shot ones.
+
+    What was fitted to inputs the least has the most to gain from training afterwards.
     """
-    untrained = {name: one for name, one in baselines.items() if name != "straight_through"}
-    return tuple(dict.fromkeys((best_of(baselines), best_of(untrained))))
+    by_gradient = "straight_through"
+    others = {name: one for name, one in baselines.items() if name != by_gradient}
+    return tuple(dict.fromkeys((best_of(baselines), best_of(others), best_untrained(baselines))))

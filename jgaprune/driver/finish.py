@@ -1,10 +1,12 @@
 """The last step of a run: the winner, chosen on inputs that nothing has seen before.
 
 The best fitness of a search is the best of many, on inputs that the weights were fitted to. So
-the best masks found and the best seeds, and the winner of them after its weights were distilled,
-meet once more on inputs held out from everything.
+the best masks found and the best seeds meet once more on inputs held out from everything; and so do
+the best of them and the best one-shot masks after their weights were distilled, for masks that are
+worse before that may be better after it.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -12,7 +14,7 @@ import jax
 from jax.tree_util import Partial
 
 from jgaprune.driver.choices import choose_objective
-from jgaprune.driver.contenders import contenders, fittest
+from jgaprune.driver.contenders import best_untrained, contenders, fittest
 from jgaprune.driver.ground import Ground
 from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.measure import Judge, decoded, fitness_of, repaired
@@ -20,9 +22,12 @@ from jgaprune.driver.progress import OnRecord, Progress, ignore
 from jgaprune.driver.progression import Progression
 from jgaprune.driver.seeding import Seeding
 from jgaprune.driver.train import distilled
+from jgaprune.model import Model
 from jgaprune.report import Measure
 from jgaprune.types import Array, Buffers, Key, Masks, Objective, Params, Repair
 
+_Entry = tuple[Masks, Params, Buffers]
+"""Masks, and the weights and statistics that belong to them."""
 _IMITATION = "output_distance"
 """What the choice goes by where the objective is the caller's own."""
 _UNDISTILLED = "The run was interrupted: its weights are not distilled."
@@ -74,6 +79,7 @@ def finish_run(
     found = {"evolved": decoded(done.space, done.genome)}
     seeds = contenders(start.baselines) if with_seeds and isinstance(objective, str) else ()
     candidates = found | {name: start.masks[name] for name in seeds}
+    also = (best_untrained(start.baselines),) if seeds else ()
     choose = partial(
         finish,
         ground.judge,
@@ -84,7 +90,7 @@ def finish_run(
     try:
         tell(Progress("finish"))
         steps = 0 if done.interrupted else start.steps.weights
-        result = choose(candidates, steps=steps, tell=tell)
+        result = choose(candidates, also=also, steps=steps, tell=tell)
     except KeyboardInterrupt:
         result = choose(found, steps=0)._replace(interrupted=True)
     done.interrupted |= result.interrupted
@@ -99,9 +105,10 @@ def finish(
     inputs: Inputs,
     steps: int,
     key: Key,
+    also: Sequence[str] = (),
     tell: OnRecord = ignore,
 ) -> Result:
-    """Chooses among candidates, distils the winner, and keeps that if it is better.
+    """Chooses among candidates, distils the best and others, and keeps what is best then.
 
     Args:
       judge: of the run.
@@ -110,9 +117,10 @@ def finish(
       inputs: of the run; without any held out nothing is chosen, and so nothing distilled.
       steps: of training; 0 leaves it out.
       key: of training.
+      also: candidates to distil besides the best one.
       tell: what the run is watched by; what it raises ends the training.
     """
-    entries: dict[str, tuple[Masks, Params, Buffers]] = {
+    entries: dict[str, _Entry] = {
         name: (masks, *repaired(judge.model, judge.repair, masks))
         for name, masks in candidates.items()
     }
@@ -127,35 +135,31 @@ def finish(
         few = "No inputs could be held out to judge distilled weights by: nothing was distilled."
         return chosen._replace(warnings=(few,))
     try:
-        return _distilled(judge, objective, chosen, inputs, steps, key, tell)
+        for name in dict.fromkeys((winner, *also)):
+            trained = _distilled(judge.model, entries[name], inputs, steps, key, tell)
+            chosen = _better(judge, objective, chosen, f"{name}, distilled", trained, inputs)
     except KeyboardInterrupt:
-        return chosen._replace(interrupted=True, warnings=(_UNDISTILLED,))
+        chosen = chosen._replace(interrupted=True, warnings=(_UNDISTILLED,))
+    return chosen
 
 
 def _distilled(
-    judge: Judge,
-    objective: str,
-    chosen: Result,
-    inputs: Inputs,
-    steps: int,
-    key: Key,
-    tell: OnRecord,
+    model: Model, entry: _Entry, inputs: Inputs, steps: int, key: Key, tell: OnRecord
+) -> _Entry:
+    """The same masks, with weights trained further."""
+    masks = entry[0]
+    watch = partial(tell, Progress("finish"))
+    weights, statistics = distilled(model, entry[1:], masks, inputs, steps, key, on_step=watch)
+    return masks, weights, statistics
+
+
+def _better(
+    judge: Judge, objective: str, chosen: Result, name: str, entry: _Entry, inputs: Inputs
 ) -> Result:
-    """The same with weights distilled if these are better; both are measured."""
-    weights = distilled(
-        judge.model,
-        (chosen.params, chosen.buffers),
-        chosen.masks,
-        inputs,
-        steps,
-        key,
-        on_step=lambda: tell(Progress("finish")),
-    )
-    name = f"{chosen.winner}, distilled"
-    measure = _measure(judge, objective, inputs.held_out, chosen.masks, *weights)
-    measures = {**chosen.measures, name: measure}
+    """What was chosen so far, or the entry if it is better; both are measured."""
+    measures = {**chosen.measures, name: _measure(judge, objective, inputs.held_out, *entry)}
     if fittest({one: measures[one] for one in (chosen.winner, name)}) == name:
-        chosen = chosen._replace(params=weights[0], buffers=weights[1], winner=name)
+        chosen = Result(*entry, name, measures)
     return chosen._replace(measures=measures)
 
 
