@@ -3,9 +3,12 @@
 `jgaprune prune` on the digits network, once undisturbed and once killed (SIGKILL) after random
 times, each time gone on with by `jgaprune resume` until it is over. Both must leave the same masks,
 the same weights and the same `history.jsonl`, but for its seconds; the folder of the second must
-hold nothing but what belongs there. Memory is that of the undisturbed process while it searches.
+hold nothing but what belongs there. Both run side by side and write checkpoints. Memory is that of
+the undisturbed process while it searches. With `--devices` the CPU stands for so many, and the
+population lies on all.
 
     python benchmarks/soak.py --generations 150 --every 1 --kill-after 1 14 --kills 50
+    python benchmarks/soak.py --generations 150 --every 1 --kill-after 1 20 --kills 50 --devices 8
     python benchmarks/soak.py --generations 20000 --every 20s --kill-after 120 300
 
 Writes a JSON file and ends with 1 if anything differs. `--smoke` kills one short run once.
@@ -21,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,13 +52,16 @@ def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        whole = _live(_prune(options, folder / "whole"), None)
+        with ThreadPoolExecutor(1) as beside:
+            undisturbed = beside.submit(_live, _prune(options, folder / "whole"), None, options)
+            lives, in_saves = _killed(options, folder)
+            whole = undisturbed.result()
         if whole.code:
             raise SystemExit(f"the undisturbed run ended with {whole.code}")
-        lives, in_saves = _killed(options, folder)
         found = {
             "generations": options.generations,
             "every": options.every,
+            "devices": options.devices,
             "kill_after": options.kill_after,
             "undisturbed": {"seconds": whole.seconds, "mebibytes": _memory(whole)},
             "lives": len(lives),
@@ -76,6 +83,7 @@ def _options() -> argparse.Namespace:
     made.add_argument("--every", default="1", help="as prune --checkpoint-every takes it")
     made.add_argument("--kill-after", type=float, nargs=2, default=(1.0, 14.0), metavar="S")
     made.add_argument("--kills", type=int, default=_MOST_LIVES, help="at most")
+    made.add_argument("--devices", type=int, default=1, help="that the CPU stands for")
     made.add_argument("--seed", type=int, default=0)
     options = made.parse_args()
     if options.smoke:
@@ -87,7 +95,13 @@ def _prune(options: argparse.Namespace, out: Path) -> list[str]:
     assets = files("jgaprune.assets")
     network = ["--weights", str(assets / "digits_cnn.pth")]
     network += ["--eval-data", str(assets / "digits_test.npz"), "--out", str(out)]
-    return ["prune", *network, *_SEARCH, "--generations", str(options.generations)]
+    mesh = _mesh(options)
+    length = ["--generations", str(options.generations), "--checkpoint-every", options.every]
+    return ["prune", *network, *_SEARCH, *mesh, *length]
+
+
+def _mesh(options: argparse.Namespace) -> list[str]:
+    return ["--mesh", f"pop={options.devices}"] if options.devices > 1 else []
 
 
 def _killed(options: argparse.Namespace, folder: Path) -> tuple[list[Life], int]:
@@ -97,23 +111,26 @@ def _killed(options: argparse.Namespace, folder: Path) -> tuple[list[Life], int]
     while not lives or lives[-1].code:
         if len(lives) > _MOST_LIVES:
             raise SystemExit("it does not end")
-        command = [*_prune(options, folder / "cut"), "--checkpoint-every", options.every]
+        command = _prune(options, folder / "cut")
         if (kept / "manifest.json").exists():
-            command = ["resume", str(kept), "--quiet"]
+            command = ["resume", str(kept), "--quiet", *_mesh(options)]
         kills = sum(life.code == -signal.SIGKILL for life in lives)
         limit = draw.uniform(*options.kill_after) if kills < options.kills else None
-        lives.append(_live(command, limit))
+        lives.append(_live(command, limit, options))
         if lives[-1].code not in (0, -signal.SIGKILL):
             raise SystemExit(f"{' '.join(command)} ended with {lives[-1].code}")
         in_saves += bool(list(kept.glob("*/*.orbax-checkpoint-tmp")))
     return lives, in_saves
 
 
-def _live(command: list[str], limit: float | None) -> Life:
+def _live(command: list[str], limit: float | None, options: argparse.Namespace) -> Life:
     """Runs a command, and kills it after so many seconds if it is still there."""
     started, mebibytes = time.monotonic(), list[float]()
+    flags = f"--xla_force_host_platform_device_count={options.devices}"
     process = subprocess.Popen(
-        [sys.executable, "-m", "jgaprune", *command], stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "jgaprune", *command],
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"},
     )
     while process.poll() is None:
         if limit is not None and time.monotonic() - started > limit:
