@@ -15,7 +15,7 @@ from jgaprune import (  # type: ignore[attr-defined]
     spaces,
     training,
 )
-from jgaprune.driver import Checkpoints, Progress, Racing, prune
+from jgaprune.driver import Checkpoints, Forecast, Progress, Racing, plan_memory, prune
 from jgaprune.engine import (
     Record,
     Screen,
@@ -34,6 +34,7 @@ from jgaprune.version import __version__
 __all__ = [
     "Checkpoints",
     "Evolver",
+    "Forecast",
     "MaskSpace",
     "Model",
     "ModelSpec",
@@ -57,6 +58,7 @@ __all__ = [
     "make_mesh",
     "masks",
     "objectives",
+    "plan_memory",
     "prune",
     "refine",
     "repair",

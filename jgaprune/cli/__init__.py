@@ -1,9 +1,9 @@
-"""The command line: `jgaprune demo | prune | resume | synthesize | evaluate | export`, and
+"""The command line: `jgaprune demo | prune | resume | plan | synthesize | evaluate | export`, and
 `inspect | convert | verify | bench`.
 
 Commands read files, call the library and print; nothing is computed here. Results go to
-stdout, progress and complaints to stderr. Exit codes: 0 done, 1 no parity (verify), 2 bad usage
-or input, 130 interrupted.
+stdout, progress and complaints to stderr. Exit codes: 0 done, 1 no parity (verify) or no room
+(plan), 2 bad usage or input, 130 interrupted.
 """
 
 import click
@@ -15,6 +15,7 @@ from jgaprune.cli.demo import demo
 from jgaprune.cli.evaluate import evaluate
 from jgaprune.cli.export import export
 from jgaprune.cli.inspect import inspect
+from jgaprune.cli.plan import plan
 from jgaprune.cli.prune import prune
 from jgaprune.cli.resume import resume
 from jgaprune.cli.synthesize import synthesize
@@ -39,12 +40,13 @@ def main() -> None:
       jgaprune evaluate --run pruned --eval-data test.npz
       jgaprune export --run pruned --to torch --out pruned.pth
 
-    Exit codes: 0 done, 1 verify found no parity, 2 bad usage or input, 130 interrupted.
+    Exit codes: 0 done, 1 verify found no parity or plan no room, 2 bad usage or input, 130
+    interrupted.
     """
     keep_compiled_programs()
 
 
 for _command in (
-    *(demo, prune, resume, synthesize, evaluate, export, inspect, convert, verify, bench),
+    *(demo, prune, resume, plan, synthesize, evaluate, export, inspect, convert, verify, bench),
 ):
     main.add_command(_command)

@@ -1,12 +1,33 @@
 """Options that say on which devices a search runs, and on how many islands."""
 
+import re
 from collections.abc import Callable
 
 import click
 
+_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 1e3, "MB": 1e6, "GB": 1e9}
+
+
+def memory_size(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """A click callback: bytes, or a number with a unit."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMG]i?B)?", text.strip())
+    size = int(float(found[1]) * _UNITS[found[2] or ""]) if found else 0
+    if not size:
+        raise click.BadParameter(f"expected a size such as 800MiB or 8GiB; got {text!r}.")
+    return size
+
 
 def device_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds `--mesh`, `--islands`, `--migrate-every` and `--migrants`."""
+    """Adds `--mesh`, `--islands`, `--migrate-every`, `--migrants` and `--memory-limit`."""
+    command = click.option(
+        "--memory-limit",
+        metavar="SIZE",
+        callback=memory_size,
+        help="Of a device, such as 8GiB: the search takes no more, or is refused with what would "
+        "fit.  [default: all that it has]",
+    )(command)
     command = click.option(
         "--migrants",
         type=click.IntRange(min=1),

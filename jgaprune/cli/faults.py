@@ -11,8 +11,14 @@ from typing import Any
 
 import click
 
+from jgaprune.engine import ran_out_of_memory
+
 BAD_INPUT = 2
 INTERRUPTED = 130
+_NO_MEMORY = (
+    "out of memory; jgaprune plan says what a search needs. Fewer inputs, a smaller population or "
+    "--chunk, or a larger device help."
+)
 
 
 def explains_faults(command: Callable[..., None]) -> Callable[..., None]:
@@ -30,6 +36,11 @@ def explains_faults(command: Callable[..., None]) -> Callable[..., None]:
                 command(*args, **kwargs)
         except (ValueError, OSError) as error:
             click.echo(f"jgaprune: {error}", err=True)
+            raise click.exceptions.Exit(BAD_INPUT) from error
+        except Exception as error:
+            if not ran_out_of_memory(error):
+                raise
+            click.echo(f"jgaprune: {_NO_MEMORY} ({str(error):.200})", err=True)
             raise click.exceptions.Exit(BAD_INPUT) from error
         except KeyboardInterrupt:
             click.echo("jgaprune: interrupted; nothing was written.", err=True)

@@ -23,7 +23,7 @@ _PASSED_ON = (
     *("evaluations", "population", "generations", "seconds", "target_fitness", "patience"),
     *("preset", "train_steps"),
     *("gradient_swaps", "seeds", "chunk", "strategy", "trust"),
-    *("mesh", "islands", "migrate_every", "migrants"),
+    *("mesh", "islands", "migrate_every", "migrants", "memory_limit"),
 )
 """Parameters of the command that are arguments of `driver.prune` under the same name."""
 
@@ -31,12 +31,7 @@ _PASSED_ON = (
 def search_and_save(params: Mapping[str, Any], checkpoints: driver.Checkpoints | None) -> None:
     """Runs the command with these parameters, from the beginning or from where it stood."""
     out, overwrite = params["out"], params["overwrite"]
-    _, model = collect(
-        lambda: check_out(out, overwrite=overwrite),
-        lambda: load_model(
-            *(params[name] for name in ("arch", "weights", "arch_config", "mean", "std"))
-        ),
-    )
+    _, model = collect(lambda: check_out(out, overwrite=overwrite), lambda: model_of(params))
     data = read_search_data(
         model,
         params["sparsity"],
@@ -61,7 +56,7 @@ def search_and_save(params: Mapping[str, Any], checkpoints: driver.Checkpoints |
                     seed_masks=seeds,
                     checkpoint_dir=checkpoints,
                     on_record=interrupts.between_generations(show),
-                    **{name: params[name] for name in _PASSED_ON},
+                    **arguments_of(params),
                 )
             except Preempted:
                 click.echo(f"jgaprune: stopped. {interrupts.kept}", err=True)
@@ -69,6 +64,16 @@ def search_and_save(params: Mapping[str, Any], checkpoints: driver.Checkpoints |
         files = {name: params[name] for name in ("weights", "inputs", "eval_data")}
         report = with_files(report, files)
         deliver(report, out, overwrite=overwrite, as_json=params["as_json"])
+
+
+def model_of(params: Mapping[str, Any]) -> Model:
+    """The network of a command."""
+    return load_model(*(params[name] for name in ("arch", "weights", "arch_config", "mean", "std")))
+
+
+def arguments_of(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `driver.prune` among the parameters of a command."""
+    return {name: params[name] for name in _PASSED_ON if name in params}
 
 
 def _masks_of(model: Model, run: str) -> Masks:

@@ -36,16 +36,13 @@ def read_search_data(
     _, _, searched, evaluation = collect(
         lambda: kept_for(sparsity, model.layout.num_weights),
         lambda: check_out(out, overwrite=overwrite, num_bytes=bytes_of_result(model)),
-        lambda: _read_search_inputs(inputs, objective, model),
+        lambda: read_inputs_of(model, inputs, objective),
         lambda: read_evaluation_data(eval_data, model.spec) if eval_data else None,
     )
-    images, labels = searched
-    return SearchData(images, labels, evaluation)
+    return searched._replace(evaluation=evaluation)
 
 
-def _read_search_inputs(
-    inputs: str | None, objective: str, model: Model
-) -> tuple[np.ndarray | None, np.ndarray | None]:
+def read_inputs_of(model: Model, inputs: str | None, objective: str) -> SearchData:
     """Inputs of the search, and labels only for an objective that is defined by them."""
     if objective in LABELLED_OBJECTIVES:
         if inputs is None:
@@ -53,8 +50,8 @@ def _read_search_inputs(
                 f"objective {objective} needs labels: give --inputs a .npz with the arrays images "
                 "and labels. Without labels, use another objective."
             )
-        return read_evaluation_data(inputs, model.spec)
-    return (None if inputs is None else read_inputs(inputs, model.spec)), None
+        return SearchData(*read_evaluation_data(inputs, model.spec), None)
+    return SearchData(None if inputs is None else read_inputs(inputs, model.spec), None, None)
 
 
 def with_files(report: Report, files: dict[str, str | None]) -> Report:

@@ -2,9 +2,10 @@
 
 from jgaprune.driver.checkpoints import Checkpoints
 from jgaprune.driver.choices import EVOLVERS, OBJECTIVES, REPAIRS, SPACES
+from jgaprune.driver.forecast import Forecast, StageNeed
 from jgaprune.driver.keeper import MANIFEST
 from jgaprune.driver.progress import Progress
-from jgaprune.driver.prune import prune
+from jgaprune.driver.prune import plan_memory, prune
 from jgaprune.driver.racing import Looks, Racing
 
 __all__ = [
@@ -14,8 +15,11 @@ __all__ = [
     "REPAIRS",
     "SPACES",
     "Checkpoints",
+    "Forecast",
     "Looks",
     "Progress",
     "Racing",
+    "StageNeed",
+    "plan_memory",
     "prune",
 ]

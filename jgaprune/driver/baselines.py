@@ -1,7 +1,7 @@
 """The one-shot methods: what a search is compared with, starts from, and builds its space on."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import jax.numpy as jnp
 
@@ -16,7 +16,6 @@ _BY_MAGNITUDE = {
     "lamp": saliency.lamp,
     "erk": saliency.erk,
 }
-_FROM_INPUTS = {"wanda": saliency.wanda, "obs": saliency.obs}
 _AFFORDABLE = 2e11
 """Most numbers that `exact_obs` may touch: a minute or so on two CPU cores."""
 
@@ -44,16 +43,41 @@ def one_shot_scores(
       refits: the run's repair if it refits weights: then they are also pruned gradually.
     """
     scores = magnitude_scores(model.params, model.layout, sparsity)
-    scores["lookahead"] = saliency.lookahead(model.params, model.layout, sparsity)
-    if model.spec.vocabulary is None:  # no token is an input of all ones
-        scores["synflow"] = saliency.synflow(model, sparsity)
-    for name, score in _FROM_INPUTS.items():
-        scores[name] = score(model, inputs, sparsity)
-    if _numbers_touched(model.layout) < _AFFORDABLE:
-        scores["exact_obs"] = saliency.exact_obs(model, inputs, sparsity)
+    makers: dict[str, Callable[[], Scores]] = {
+        "lookahead": lambda: saliency.lookahead(model.params, model.layout, sparsity),
+        "synflow": lambda: saliency.synflow(model, sparsity),
+        "wanda": lambda: saliency.wanda(model, inputs, sparsity),
+        "obs": lambda: saliency.obs(model, inputs, sparsity),
+        "exact_obs": lambda: saliency.exact_obs(model, inputs, sparsity),
+    }
+    scores |= {name: make() for name, make in makers.items() if name in _affordable(model)}
     if refits is not None:
         scores["gradual"] = saliency.gradual(model, refits, sparsity)
     return scores
+
+
+def blank_scores(
+    spaces: Collection[object], model: Model, sparsity: float, *, fitted: Sequence[str] = ()
+) -> dict[str, Scores]:
+    """Scores of the names and shapes of `scores_for`, in next to no time: all by magnitude.
+
+    Args:
+      spaces: of the run.
+      model: the dense network.
+      sparsity: fraction to remove.
+      fitted: those that refitting and training would add, where a space is "bases".
+    """
+    scores = magnitude_scores(model.params, model.layout, sparsity)
+    more = (*_affordable(model), *fitted) if "bases" in spaces else ()
+    return scores | dict.fromkeys(more, scores["magnitude"])
+
+
+def _affordable(model: Model) -> tuple[str, ...]:
+    """One-shot methods beside those by magnitude that such a network can be scored by."""
+    # No token is an input of all ones.
+    synflow = ("synflow",) if model.spec.vocabulary is None else ()
+    exact = ("exact_obs",) if _numbers_touched(model.layout) < _AFFORDABLE else ()
+    return "lookahead", *synflow, "wanda", "obs", *exact
 
 
 def given_scores(params: Params, layout: Layout, given: Sequence[Masks]) -> dict[str, Scores]:

@@ -1,10 +1,11 @@
 """The arguments of `prune` that decide the result, as one value."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jgaprune.driver.budget import Budget
 from jgaprune.driver.devices import Devices
 from jgaprune.driver.measure import EvaluationData
 from jgaprune.driver.plan import Spaces
@@ -38,7 +39,13 @@ class Call(NamedTuple):
     chunk: int | str
     strategy: str | Strategy
     devices: Devices
+    memory_limit: int | None
     evaluation_data: EvaluationData | None
+
+    @property
+    def leaves_chunk_open(self) -> bool:
+        """Whether any chunk will do."""
+        return self.chunk == "auto" and isinstance(self.strategy, str)
 
     @property
     def given_masks(self) -> tuple[Masks, ...]:
@@ -47,8 +54,23 @@ class Call(NamedTuple):
         return () if given is None else (given,) if isinstance(given, dict) else tuple(given)
 
     def decisive(self) -> dict[str, Any]:
-        """All but the model, which is described for itself, and the mesh, which may change."""
-        described = ("model", "devices")
+        """All but the model, which is described for itself, and the device, which may change."""
+        described = ("model", "devices", "memory_limit")
         told = {name: value for name, value in self._asdict().items() if name not in described}
         apart = ("islands", "migrate_every", "migrants")
         return told | {name: getattr(self.devices, name) for name in apart}
+
+
+def as_asked(arguments: Mapping[str, Any]) -> tuple[Call, Budget]:
+    """The arguments of `prune` by name, in order."""
+    repair = arguments["repair"]
+    if isinstance(repair, bool):
+        repair = "auto" if repair else "none"
+    devices = Devices(*(arguments[name] for name in _OF_DEVICES))
+    names = [name for name in Call._fields if name not in ("repair", "devices")]
+    call = Call(**{name: arguments[name] for name in names}, repair=repair, devices=devices)
+    return call, Budget(*(arguments[name] for name in _OF_BUDGET))
+
+
+_OF_DEVICES = ("mesh", "islands", "migrate_every", "migrants")
+_OF_BUDGET = ("evaluations", "generations", "seconds", "target_fitness", "patience")

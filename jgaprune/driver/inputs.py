@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgaprune.driver.kept_inputs import sampled, synthesized
+from jgaprune.driver.kept_inputs import num_windows, sampled, synthesized
 from jgaprune.inputs import can_invert, gaussian_noise, writes_text
 from jgaprune.model import Model
 from jgaprune.types import Array, Key, Repair
@@ -70,7 +70,7 @@ def make_inputs(
     number = num_inputs or num_made(0 if shown is None else len(shown))
     if shown is None:
         return made_inputs(model, key, num_inputs)
-    if supplement and _shows_norms(model):
+    if supplement and shows_norms(model):
         made = synthesized(model, key, number)
         return Inputs(jnp.concatenate([made, shown]), len(made), "given and synthesised")
     return Inputs(shown, len(shown), "given")
@@ -81,27 +81,37 @@ def made_inputs(model: Model, key: Key, num_inputs: int | None = None) -> Inputs
 
     A language model writes text; another model that takes tokens gets any of them.
     """
-    if writes_text(model.spec):
-        written = sampled(model, key, num_inputs)
-        return Inputs(written, len(written), "sampled")
-    num_inputs = num_inputs or NUM_INPUTS
-    if model.spec.vocabulary is not None:
-        warning = (
-            f"{model.spec.name} takes tokens and writes none: the search used random ones, which "
-            "no text looks like. Pass unlabelled inputs if you have any."
-        )
-        return Inputs(gaussian_noise(model.spec, key, num_inputs), num_inputs, "noise", (warning,))
-    if _shows_norms(model):
-        return Inputs(synthesized(model, key, num_inputs), num_inputs, "synthesised")
-    if can_invert(model):
-        return Inputs(synthesized(model, key, num_inputs), num_inputs, "inverted")
+    origin, number = origin_of_made(model), num_inputs or usual_number(model)
+    if origin == "sampled":
+        return Inputs(sampled(model, key, number), number, origin)
+    if origin != "noise":
+        return Inputs(synthesized(model, key, number), number, origin)
+    name = model.spec.name
     warning = (
-        f"{model.spec.name} has no batch-norm layers and no classes to synthesise inputs from: the "
+        f"{name} takes tokens and writes none: the search used random ones, which no text looks "
+        "like. Pass unlabelled inputs if you have any."
+        if model.spec.vocabulary is not None
+        else f"{name} has no batch-norm layers and no classes to synthesise inputs from: the "
         "search used Gaussian noise, on which it can fool itself. Pass unlabelled inputs if you "
         "have any."
     )
-    noise = gaussian_noise(model.spec, key, num_inputs)
-    return Inputs(noise, num_inputs, "noise", (warning,))
+    return Inputs(gaussian_noise(model.spec, key, number), number, origin, (warning,))
+
+
+def origin_of_made(model: Model) -> str:
+    """What inputs from the model alone are: sampled, synthesised, inverted, or noise."""
+    if writes_text(model.spec):
+        return "sampled"
+    if model.spec.vocabulary is not None:
+        return "noise"
+    if shows_norms(model):
+        return "synthesised"
+    return "inverted" if can_invert(model) else "noise"
+
+
+def usual_number(model: Model) -> int:
+    """Of inputs made where there are no others."""
+    return num_windows(model.spec) if writes_text(model.spec) else NUM_INPUTS
 
 
 def num_made(num_given: int) -> int:
@@ -113,7 +123,8 @@ def num_made(num_given: int) -> int:
     return max(_FEWEST_MADE, NUM_INPUTS - num_given)
 
 
-def _shows_norms(model: Model) -> bool:
+def shows_norms(model: Model) -> bool:
+    """Whether inputs can be made to match statistics that the model stores."""
     return model.observe is not None and bool(model.spec.norms)
 
 

@@ -1,6 +1,6 @@
 """What a loop tells of itself to what keeps the run on the disk; here, nothing does."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from jgaprune.driver.progression import Progression
@@ -19,8 +19,8 @@ class Keep(Protocol):
     def stopped(self, done: Progression) -> None:
         """When the run ends early."""
 
-    def stage(self, told: Mapping[str, Any]) -> None:
-        """When a search begins: what is to be known of it, as JSON values."""
+    def stage(self, told: Callable[[], dict[str, Any]]) -> None:
+        """When a search begins: what says, at any time, what is to be known of it, as JSON."""
 
     def ended(self, done: Progression) -> None:
         """When a search has used its budget."""
@@ -39,7 +39,7 @@ class _NothingKept:
     def stopped(self, done: Progression) -> None:
         pass
 
-    def stage(self, told: Mapping[str, Any]) -> None:
+    def stage(self, told: Callable[[], dict[str, Any]]) -> None:
         pass
 
     def ended(self, done: Progression) -> None:

@@ -9,7 +9,7 @@ lock            the process at work
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Keeper:
         self._steps = Steps(folder / "checkpoints", keep=checkpoints.keep)
         self._prepared = Steps(folder / "prepared", keep=1)
         self._history = HistoryFile(folder)
-        self._stage: dict[str, Any] = {}
+        self._stage: Callable[[], dict[str, Any]] = dict
         self._kept: int | None = None
         self._last = time.monotonic()
         self.further = checkpoints.further
@@ -81,9 +81,9 @@ class Keeper:
         self._steps.forget_after(len(history.best) - 1)
         self._history.begin(history)
 
-    def stage(self, told: Mapping[str, Any]) -> None:
-        """What is to be known of the search at work, as JSON values."""
-        self._stage = dict(told)
+    def stage(self, told: Callable[[], dict[str, Any]]) -> None:
+        """What says what is to be known of the search at work."""
+        self._stage = told
 
     def block(self, done: Progression) -> None:
         """Notes generations; keeps the run if it is time."""
@@ -138,7 +138,7 @@ class Keeper:
     def _save(self, done: Progression) -> None:
         arrays, document = snapshot.pack(done)
         try:
-            self._steps.save(done.generation, arrays, {**document, **self._stage})
+            self._steps.save(done.generation, arrays, {**document, **self._stage()})
         except OSError as error:
             self._failed(f"A checkpoint up to generation {done.generation}", error)
             raise

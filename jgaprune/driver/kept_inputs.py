@@ -20,7 +20,7 @@ import numpy as np
 
 from jgaprune.cache import cache_folder
 from jgaprune.inputs import Inversion, Synthesis, invert, sample_tokens, synthesize
-from jgaprune.model import Model
+from jgaprune.model import Model, ModelSpec
 from jgaprune.types import Array, Key
 from jgaprune.version import __version__
 
@@ -40,15 +40,16 @@ def synthesized(model: Model, key: Key, num_inputs: int) -> Array:
     return _kept(model, key, num_inputs, lambda: make(model, key, num_inputs))
 
 
-def sampled(model: Model, key: Key, num_inputs: int | None = None) -> Array:
-    """Windows of text from `sample_tokens`, or what it wrote before of the same.
-
-    As long as the model takes, and by default so many that they hold some 32 000 tokens.
-    """
+def sampled(model: Model, key: Key, num: int) -> Array:
+    """Windows of text from `sample_tokens`, as long as the model takes, or what it wrote before."""
     length = model.spec.input_shape[0]
-    fewest, most = _NUM_WINDOWS
-    num = num_inputs or min(most, max(fewest, _NUM_TOKENS // length))
     return _kept(model, key, num, lambda: sample_tokens(model, key, num, length))
+
+
+def num_windows(spec: ModelSpec) -> int:
+    """So many that they hold some 32 000 tokens."""
+    fewest, most = _NUM_WINDOWS
+    return min(most, max(fewest, _NUM_TOKENS // spec.input_shape[0]))
 
 
 def _kept(model: Model, key: Key, num_inputs: int, make: Callable[[], Array]) -> Array:

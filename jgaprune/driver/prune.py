@@ -1,16 +1,17 @@
-"""`prune()`: the whole way from a model to a report."""
+"""`prune()`: the whole way from a model to a report; and what it would need of memory."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 
-from jgaprune.driver.budget import Budget
-from jgaprune.driver.call import Call
+from jgaprune.driver.call import as_asked
 from jgaprune.driver.check import check_call
 from jgaprune.driver.checkpoints import Checkpoints, as_checkpoints
-from jgaprune.driver.devices import Devices
+from jgaprune.driver.forecast import Forecast, forecast
 from jgaprune.driver.keeper import opened
 from jgaprune.driver.measure import EvaluationData
 from jgaprune.driver.plan import Spaces
@@ -54,6 +55,7 @@ def prune(
     islands: int = 1,
     migrate_every: int = 10,
     migrants: int = 1,
+    memory_limit: int | None = None,
     evaluation_data: EvaluationData | None = None,
     trust: bool = False,
     checkpoint_dir: str | Path | Checkpoints | None = None,
@@ -134,6 +136,9 @@ def prune(
         multiple of `pop` where there is a mesh; with "genetic" and "level_switch" only.
       migrate_every: generations from one exchange between islands to the next.
       migrants: that go from every island to the next one, and take the places of worse ones.
+      memory_limit: bytes that the search may take of a device, by default all that it has. Chunks
+        are chosen to fit; what cannot fit is refused with what would. Where memory runs out all the
+        same, the search goes on in chunks half as large.
       evaluation_data: `(inputs, labels)` that only the report sees, never the search; for a
         language model `(tokens, next tokens)`, both `[N, L]`, which give perplexity as well.
       trust: whether the report looks closer at how far fitness can be trusted: on freshly
@@ -155,33 +160,30 @@ def prune(
       KeyboardInterrupt: before there was anything to return. Later ones end the search, or what
         comes after it, early, and the report says so.
     """
-    repair = {True: "auto", False: "none"}[repair] if isinstance(repair, bool) else repair
-    call = Call(
-        model=model,
-        sparsity=sparsity,
-        inputs=inputs,
-        supplement=supplement,
-        num_inputs=num_inputs,
-        labels=labels,
-        space=space,
-        objective=objective,
-        evolver=evolver,
-        repair=repair,
-        preset=preset,
-        train_steps=train_steps,
-        gradient_swaps=gradient_swaps,
-        racing=racing,
-        seeds=seeds,
-        seed_masks=seed_masks,
-        population=population,
-        key=key,
-        chunk=chunk,
-        strategy=strategy,
-        devices=Devices(mesh, islands, migrate_every, migrants),
-        evaluation_data=evaluation_data,
-    )
-    budget = Budget(evaluations, generations, seconds, target_fitness, patience)
+    call, budget = as_asked(locals())
     checkpoints = as_checkpoints(checkpoint_dir)
     check_call(call, budget, checkpoints)
     with opened(checkpoints, model, call.decisive()) as keeper:
         return run(call, budget, keeper, trust=trust, tell=on_record or ignore)
+
+
+def plan_memory(model: Model, *, sparsity: float, **options: Any) -> Forecast:
+    """What a call of `prune` would need of a device's memory; nothing is run.
+
+    The programs of its searches are compiled, for stand-ins of its inputs and scores, and asked.
+    What comes before and after the searches evaluates one set of masks at a time.
+
+    Args:
+      model: the dense network.
+      sparsity: fraction to remove.
+      options: others of `prune`.
+
+    Raises:
+      TypeError: `prune` has no such option.
+      ValueError: the call cannot work; every fault is named. What doesn't fit is no error.
+    """
+    given = inspect.signature(prune).bind(model, sparsity=sparsity, **options)
+    given.apply_defaults()
+    call, budget = as_asked(given.arguments)
+    check_call(call, budget, None)
+    return forecast(call, budget)

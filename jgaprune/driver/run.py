@@ -17,6 +17,7 @@ from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.progress import OnRecord, Progress
 from jgaprune.driver.progression import Progression
 from jgaprune.driver.racing import make_screens
+from jgaprune.driver.room import check_least
 from jgaprune.driver.seeding import Seeding, make_seeds
 from jgaprune.driver.settings import describe_run
 from jgaprune.driver.snapshot import Found
@@ -53,7 +54,7 @@ def run(call: Call, asked: Budget, keeper: Keeper | None, *, trust: bool, tell: 
     )
     initial = initial_of_stages(call.model, choices, call.population, asked, devices.islands)
     for stage in range(len(choices.spaces)):  # their errors
-        build_plan(initial=initial, stage=stage)
+        check_least(build_plan(initial=initial, stage=stage), call.model, call.memory_limit)
     known = keeper.prepared(layout, call.sparsity) if keeper else None
     found = keeper.found(layout) if keeper and known else None
 
@@ -143,6 +144,9 @@ def _stages(
         trial_seconds=watch.seconds["baselines"],
         screens=screens,
         devices=devices,
+        limit=call.memory_limit,
+        shrinks=call.leaves_chunk_open,
+        num_inputs=len(ground.inputs.all),
     )
     built = choices, call.sparsity, start.scores, build_plan, prepare, budget, keys.search
     return Stages(call.model, *built, watch, plan), screens

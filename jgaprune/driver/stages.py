@@ -6,6 +6,7 @@ survivors. The budget is shared out, numbers go on, and the best of all stages i
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -166,7 +167,7 @@ def run_stages(
                 stage, warning = stages.follow(index, stage.plan.space, done)
                 warnings += (*stage.ready.warnings, *([warning] if warning else []))
                 stages.watch.lap("compile")
-            keep.stage(_told(stage.ready, notes, warnings))
+            keep.stage(partial(_told, stage.ready, list(notes), warnings))
             space, search = stage.plan.space, stage.ready.search
             listeners = limit, accuracy_of, tell
             if goes_on:
@@ -181,6 +182,7 @@ def run_stages(
             break
         stages.watch.lap("search")
         notes.append(_note(name_of(names[index]), stage.ready, done))
+        warnings += tuple(stage.ready.fitting.warnings)
         if not done.interrupted:
             keep.ended(done)
         if done.interrupted or stages.budget.is_good_enough(done.best):
@@ -229,6 +231,6 @@ def _told(ready: Ready, notes: list[dict[str, Any]], warnings: tuple[str, ...]) 
         "strategy": vars(ready.strategy),
         "handed_over": ready.num_handed_over,
         "seeds": ready.num_seeds,
-        "notes": list(notes),
-        "warnings": list(warnings),
+        "notes": notes,
+        "warnings": [*warnings, *ready.fitting.warnings],
     }

@@ -13,8 +13,9 @@ from jgaprune.driver.devices import ONE_DEVICE, Devices
 from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.measure import EvaluationData, Judge, decoded, encoded
 from jgaprune.driver.plan import Choices, Plan
+from jgaprune.driver.room import fitted
 from jgaprune.driver.strategy import choose_strategy
-from jgaprune.engine import Screen, Search, Strategy, as_pytree, build_search
+from jgaprune.engine import Fitting, Screen, Search, Strategy, as_pytree, build_search
 from jgaprune.model import Model
 from jgaprune.repair import batch_norm_delta, reconstruct
 from jgaprune.report import LABELLED_OBJECTIVES
@@ -25,18 +26,26 @@ class Ready(NamedTuple):
     """A search ready to run, with what was chosen for it.
 
     Attributes:
-      search: compiled.
-      strategy: of evaluation.
+      fitting: the search, compiled, in chunks that fit.
       num_handed_over: genomes of the stage before in generation 0.
       num_seeds: one-shot masks in generation 0.
       warnings: what the space has no genome for.
     """
 
-    search: Search
-    strategy: Strategy
+    fitting: Fitting
     num_handed_over: int
     num_seeds: int
     warnings: tuple[str, ...]
+
+    @property
+    def search(self) -> Search:
+        """To run."""
+        return self.fitting.search
+
+    @property
+    def strategy(self) -> Strategy:
+        """Of evaluation, as it is now."""
+        return self.fitting.strategy
 
 
 class Keys(NamedTuple):
@@ -146,6 +155,9 @@ def build_ready(
     screens: tuple[Screen, ...] = (),
     survivors: Genomes | None = None,
     devices: Devices = ONE_DEVICE,
+    limit: int | None = None,
+    shrinks: bool = True,
+    num_inputs: int = 0,
 ) -> Ready:
     """Wires a plan, an objective and seeds into a compiled search.
 
@@ -162,6 +174,12 @@ def build_ready(
       screens: how children are looked at before they are evaluated; none to evaluate them all.
       survivors: of the stage before, for the first places of generation 0.
       devices: on which it runs, and on how many islands.
+      limit: bytes that it may take of a device; None for what that has.
+      shrinks: whether smaller chunks may be taken unasked.
+      num_inputs: of the run, for advice where it does not fit.
+
+    Raises:
+      ValueError: it does not fit.
     """
     space, evolver, initial, _ = plan
     taken = 0 if survivors is None else jax.tree.leaves(survivors)[0].shape[0]
@@ -169,18 +187,22 @@ def build_ready(
     genomes = _joined(survivors, genomes)
     task = space, objective, key, devices.share_of(initial)
     strategy = choose_strategy(strategy, chunk, *task, expected_seconds, trial_seconds)
-    search = build_search(
-        space,
-        objective,
-        evolver,
-        population=initial,
-        seeds=genomes,
-        strategy=strategy,
-        screen=screens,
-        **devices.options(),
-    ).compile(key)
+
+    def build(strategy: Strategy) -> Search:
+        return build_search(
+            space,
+            objective,
+            evolver,
+            population=initial,
+            seeds=genomes,
+            strategy=strategy,
+            screen=screens,
+            **devices.options(),
+        ).compile(key)
+
+    fitting = fitted(build, strategy, limit=limit, shrinks=shrinks, num_inputs=num_inputs)
     placed = 0 if genomes is None else jax.tree.leaves(genomes)[0].shape[0]
-    return Ready(search, strategy, taken, placed - taken, warnings)
+    return Ready(fitting, taken, placed - taken, warnings)
 
 
 def _encode(

@@ -2,7 +2,9 @@
 
 from jgaprune.engine.batching import with_strategy
 from jgaprune.engine.evaluate import evaluate
+from jgaprune.engine.fitting import Build, Fitting, TooLargeError, smaller
 from jgaprune.engine.islands import Islands, survivors_of
+from jgaprune.engine.memory import Need, in_words, memory_limit, most_of, ran_out_of_memory
 from jgaprune.engine.mesh import make_mesh, mesh_fault, num_shares
 from jgaprune.engine.placement import on_host_device
 from jgaprune.engine.refine import refine
@@ -16,23 +18,32 @@ __all__ = [
     "DTYPES",
     "FORMS",
     "SEQUENTIAL",
+    "Build",
+    "Fitting",
     "Islands",
+    "Need",
     "Record",
     "Screen",
     "Search",
     "SearchState",
     "Strategy",
+    "TooLargeError",
     "Tuning",
     "as_pytree",
     "build_search",
     "candidate_strategies",
     "evaluate",
+    "in_words",
     "make_mesh",
+    "memory_limit",
     "mesh_fault",
+    "most_of",
     "num_shares",
     "on_host_device",
+    "ran_out_of_memory",
     "recall",
     "refine",
+    "smaller",
     "survivors_of",
     "tune",
     "usual_strategy",

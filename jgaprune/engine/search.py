@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jax.stages import Lowered
+from jax.stages import Compiled, Lowered
 from jax.tree_util import Partial
 
 from jgaprune.engine import programs
@@ -46,6 +46,7 @@ class Search(NamedTuple):
         yet compiled; of a staged search the first one only.
       compile: `key=None -> search`, the same search with its programs compiled beforehand, for
         keys of that kind; staged searches compile when a stage begins.
+      programs: those that are compiled.
     """
 
     init: Callable[[Key], tuple[SearchState, Record]]
@@ -56,6 +57,7 @@ class Search(NamedTuple):
     outline: Callable[[Key], SearchState]
     lower: Callable[..., tuple[Lowered, ...]]
     compile: Callable[..., "Search"]
+    programs: tuple[Compiled, ...] = ()
 
 
 def build_search(
@@ -195,7 +197,7 @@ def _looping(parts: Parts, start: Any, block: Any, means: Means) -> Search:
         first, later = (program.compile() for program in lower(key))
         ready = partial(first, *start.args), partial(later, *block.args)
         return _looping(parts, *ready, means)._replace(
-            outline=outline, lower=lower, compile=compiled
+            outline=outline, lower=lower, compile=compiled, programs=(first, later)
         )
 
     return Search(init, step, run, children, False, outline, lower, compiled)
@@ -233,6 +235,10 @@ def _staged(parts: Parts, start: Any, means: Means, restage: Callable[[Any], Evo
         key = everywhere(jax.random.key(0) if key is None else key, means.mesh)
         return (programs.lowered(start, key),)
 
+    def compiled(key: Key | None = None) -> Search:
+        (first,) = (program.compile() for program in lower(key))
+        ready = _staged(parts, partial(first, *start.args), means, restage)
+        return ready._replace(outline=outline, lower=lower, compile=compiled, programs=(first,))
+
     outline = partial(_outline, start)
-    search = Search(init, step, run, children, True, outline, lower, lambda key=None: search)
-    return search
+    return Search(init, step, run, children, True, outline, lower, compiled)
