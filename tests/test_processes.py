@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from jgaprune import distributed
+from jgaprune import agreement, distributed
 
 SCRIPT = Path(__file__).with_name("device_runs.py")
 NAMES = ("genetic/8", "islands/8")
@@ -63,4 +63,4 @@ def test_half_of_the_settings_are_explained(given, message):
 
 
 def test_one_process_agrees_with_itself():
-    assert distributed.agreed(1 / 3) == 1 / 3
+    assert agreement.agreed(1 / 3) == 1 / 3

@@ -2,10 +2,10 @@
 
 from jgaprune.driver.checkpoints import Checkpoints
 from jgaprune.driver.choices import EVOLVERS, OBJECTIVES, REPAIRS, SPACES
-from jgaprune.driver.keeper import MANIFEST
 from jgaprune.driver.progress import Progress
 from jgaprune.driver.prune import prune
 from jgaprune.driver.racing import Looks, Racing
+from jgaprune.driver.run_folder import MANIFEST
 
 __all__ = [
     "EVOLVERS",

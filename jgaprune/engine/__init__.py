@@ -4,7 +4,7 @@ from jgaprune.engine.batching import with_strategy
 from jgaprune.engine.evaluate import evaluate
 from jgaprune.engine.islands import Islands, survivors_of
 from jgaprune.engine.mesh import make_mesh, mesh_fault, num_shares
-from jgaprune.engine.placement import on_host_device
+from jgaprune.engine.placement import on_host_device, readable
 from jgaprune.engine.refine import refine
 from jgaprune.engine.screen import Screen
 from jgaprune.engine.search import Search, as_pytree, build_search
@@ -31,6 +31,7 @@ __all__ = [
     "mesh_fault",
     "num_shares",
     "on_host_device",
+    "readable",
     "recall",
     "refine",
     "survivors_of",
