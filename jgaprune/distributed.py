@@ -36,7 +36,6 @@ def initialize(
 
     Raises:
       ValueError: only some of the three are said, a number is none, or there is no such cluster.
-      ConnectionError: the others were not reached.
     """
     given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
     address, count, own = _settings(given, os.environ)
@@ -45,15 +44,12 @@ def initialize(
     try:
         jax.distributed.initialize(address, count, own, shutdown_timeout_seconds=_LEAVING_SECONDS)
     except ValueError as error:
-        raise ValueError(
-            f"no other processes were found ({error}) JAX knows Slurm, Kubernetes, TPU pods and "
-            "Open MPI. Elsewhere give a coordinator, the number of processes and this one's id."
-        ) from error
-    except RuntimeError as error:
-        if jax.distributed.is_initialized() or "backend" in str(error):
+        if address is not None:
             raise
-        raise ConnectionError(
-            f"process {own} of {count} did not reach the others through {address}: {error!s:.200}"
+        raise ValueError(
+            f"no cluster that JAX knows was found ({str(error).rstrip('.')}): Slurm, Kubernetes, a "
+            "TPU pod or Open MPI. Elsewhere give a coordinator, the number of processes and this "
+            "one's id."
         ) from error
 
 

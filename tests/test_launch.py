@@ -63,6 +63,16 @@ def test_variables_announce_a_process(monkeypatch):
     assert distributed.is_announced()
 
 
+def test_a_missing_cluster_is_explained(monkeypatch):
+    def initialize(*_, **__):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    monkeypatch.setattr(type(jax.config), "update", lambda *_: None)
+    with pytest.raises(ValueError, match=r"no cluster .*should be defined\).*Elsewhere give"):
+        distributed.initialize()
+
+
 def test_one_process_agrees_with_itself():
     assert agreement.agreed(1 / 3) == 1 / 3
     assert agreement.largest(3) == 3

@@ -53,7 +53,6 @@ def connect(params: dict[str, Any]) -> None:
 
     Raises:
       ValueError: only some of them are said, or no cluster is found.
-      ConnectionError: the others were not reached.
     """
     names = ("coordinator", "num_processes", "process_id")
     given = {name: params.pop(name) for name in names}
