@@ -1,21 +1,21 @@
 """Several processes, each with devices of its own, that run one search together.
 
-All of them make the same calls with the same arguments; what depends on a clock is decided by
-process 0.
+All of them make the same calls with the same arguments. How they are connected is said here;
+`agreement` is what they tell each other.
 """
 
 import os
 from collections.abc import Mapping
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 _VARIABLES = {
     "coordinator": "JGAPRUNE_COORDINATOR",
     "num_processes": "JGAPRUNE_NUM_PROCESSES",
     "process_id": "JGAPRUNE_PROCESS_ID",
 }
+_LEAVING_SECONDS = 30
+"""One that ends with an error waits so long for the others, which JAX then ends, too."""
 
 
 def initialize(
@@ -35,19 +35,27 @@ def initialize(
       process_id: of this one, from 0.
 
     Raises:
-      ValueError: only some of the three are said, or a number is none.
+      ValueError: only some of the three are said, a number is none, or there is no such cluster.
     """
     given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
     address, count, own = _settings(given, os.environ)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(address, count, own)
+    jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM for itself
+    try:
+        jax.distributed.initialize(address, count, own, shutdown_timeout_seconds=_LEAVING_SECONDS)
+    except ValueError as error:
+        if address is not None:
+            raise
+        raise ValueError(
+            f"no cluster that JAX knows was found ({str(error).rstrip('.')}): Slurm, Kubernetes, a "
+            "TPU pod or Open MPI. Elsewhere give a coordinator, the number of processes and this "
+            "one's id."
+        ) from error
 
 
-def agreed(value: float) -> float:
-    """What process 0 says, on all; the value itself where there is one process."""
-    if jax.process_count() == 1:
-        return value
-    return float(multihost_utils.broadcast_one_to_all(np.float32(value)))
+def is_announced() -> bool:
+    """Whether variables say that this is one of several processes."""
+    return any(variable in os.environ for variable in _VARIABLES.values())
 
 
 def _settings(

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module may import from layers below its own, and within its own folder.
 LAYERS = [
-    {"types", "version", "cache", "distributed"},
+    {"types", "version", "cache", "distributed", "agreement"},
     {"masks", "checkpoint"},
     {"packed", "model", "ops"},
     {"saliency", "spaces", "inputs", "repair", "objectives", "evolvers"},

@@ -1,5 +1,6 @@
 """What a run keeps on disk to go on after it was stopped; the only package that imports Orbax."""
 
+from jgaprune.checkpoint.bundle import joined, parted
 from jgaprune.checkpoint.folder import FolderInUseError, exclusive, read_document, write_document
 from jgaprune.checkpoint.steps import Step, Steps
 from jgaprune.checkpoint.trees import save_tree
@@ -9,6 +10,8 @@ __all__ = [
     "Step",
     "Steps",
     "exclusive",
+    "joined",
+    "parted",
     "read_document",
     "save_tree",
     "write_document",

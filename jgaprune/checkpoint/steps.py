@@ -5,12 +5,11 @@ is read: a damaged newest step is passed over for the one before.
 
 To Orbax they are one array of bytes, and the document says where in it each of them lies. A state
 of many small arrays is written faster that way, and Orbax, which reads several at once, leaves
-readers behind if one of them fails.
+readers behind if one of them fails. Of several processes one works in it, alone.
 """
 
 import hashlib
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import orbax.checkpoint as ocp
 
-Arrays = Mapping[str, np.ndarray]
+from jgaprune.checkpoint.alone import alone
+from jgaprune.checkpoint.bundle import Arrays, joined, parted
 
 _ARRAYS, _DOCUMENT = "arrays", "document"
 _BYTES, _DIGEST, _PLACES = "bytes", "sha256", "places"
-_ALIGNED = 64
 
 
 class Step(NamedTuple):
@@ -53,7 +52,7 @@ class Steps:
           OSError: what was begun before, or this, can't be written. Older steps are still there,
             and later ones may be saved.
         """
-        data, places = _joined(arrays)
+        data, places = joined(arrays)
         told = {**document, _PLACES: places, _DIGEST: _digest(data)}
         items = {
             _ARRAYS: ocp.args.StandardSave({_BYTES: data}),  # type: ignore[call-arg]
@@ -97,8 +96,13 @@ class Steps:
         self._manager.close()
 
     def _open(self) -> ocp.CheckpointManager:
+        self._folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=self._keep, cleanup_tmp_directories=True, save_root_metadata=False
+            max_to_keep=self._keep,
+            cleanup_tmp_directories=True,
+            save_root_metadata=False,
+            create=False,
+            multiprocessing_options=alone(self._folder.name),
         )
         return ocp.CheckpointManager(
             self._folder.absolute(), options=options, item_names=(_ARRAYS, _DOCUMENT)
@@ -113,7 +117,7 @@ class Steps:
         document, data = dict(found[_DOCUMENT]), np.asarray(found[_ARRAYS][_BYTES])
         if _digest(data) != document.pop(_DIGEST):
             raise ValueError("its arrays are not those that were saved")
-        return Step(number, _parted(data, document.pop(_PLACES)), document)
+        return Step(number, parted(data, document.pop(_PLACES)), document)
 
     def _explained(self) -> "_Explained":
         return _Explained(self)
@@ -137,29 +141,6 @@ class _Explained:
         if isinstance(error, Exception):
             self._steps.reopen()
             raise OSError(str(error) or repr(error)) from error
-
-
-def _joined(arrays: Arrays) -> tuple[np.ndarray, dict[str, Any]]:
-    """Copies of all in one array, and by name where each begins, its type and its shape.
-
-    Copies, because on CPU the memory of an array is that of the device, which may be donated.
-    """
-    places, size = dict[str, Any](), 0
-    for name, array in arrays.items():
-        places[name] = [size, str(array.dtype), list(array.shape)]
-        size += -(-array.nbytes // _ALIGNED) * _ALIGNED
-    data = np.zeros(max(size, 1), np.uint8)
-    for name, array in arrays.items():
-        raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        data[places[name][0] :][: raw.size] = raw
-    return data, places
-
-
-def _parted(data: np.ndarray, places: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    return {
-        name: np.frombuffer(data, np.dtype(dtype), math.prod(shape), offset).reshape(shape)
-        for name, (offset, dtype, shape) in places.items()
-    }
 
 
 def _digest(data: np.ndarray) -> str:

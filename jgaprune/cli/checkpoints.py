@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from jgaprune.cli.launch import without_launch
 from jgaprune.driver import Checkpoints
 
 _PATHS = ("weights", "inputs", "eval_data", "out", "checkpoint_dir")
@@ -17,8 +18,8 @@ class RememberedCommand(click.Command):
     """A command that keeps its arguments as they were typed."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Notes them, and parses them."""
-        ctx.meta[_ARGUMENTS] = list(args)
+        """Notes them, and parses them; how it was launched is not the run's."""
+        ctx.meta[_ARGUMENTS] = without_launch(args)
         return super().parse_args(ctx, args)
 
 

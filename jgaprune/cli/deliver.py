@@ -11,7 +11,7 @@ from jgaprune.report import Report, choice, comparison, save_folder
 
 
 def deliver(report: Report, out: str, *, overwrite: bool, as_json: bool) -> None:
-    """Prints the comparison, saves the run and says where it is; exit 130 if interrupted.
+    """Prints the comparison, saves the run and says where it is.
 
     The comparison comes first: it is not lost if the disk turns out to be full.
     """
@@ -32,6 +32,11 @@ def deliver(report: Report, out: str, *, overwrite: bool, as_json: bool) -> None
             f"in {place}.",
             err=True,
         )
+
+
+def end_as(report: Report) -> None:
+    """Exit 130 if the run was interrupted."""
+    if report.interrupted:
         raise click.exceptions.Exit(INTERRUPTED)
 
 

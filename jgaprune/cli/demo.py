@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from jgaprune.cli.deliver import bytes_of_result, deliver
+from jgaprune.cli.deliver import bytes_of_result, deliver, end_as
 from jgaprune.cli.faults import explains_faults
 from jgaprune.cli.interrupts import interruptible
 from jgaprune.cli.progress import shown_progress
@@ -42,6 +42,7 @@ def demo(*, out: str, overwrite: bool, as_json: bool, quiet: bool) -> None:
         with shown_progress(quiet=quiet) as show:
             report = prune_demo(model, on_record=interrupts.between_generations(show))
         deliver(report, out, overwrite=overwrite, as_json=as_json)
+        end_as(report)
 
 
 def _is_demo(folder: Path) -> bool:

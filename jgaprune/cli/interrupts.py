@@ -7,6 +7,9 @@ An exception that is raised wherever a signal arrives can be swallowed there, by
 JAX's for example, and while XLA works it comes late. So a thread of its own hears of signals. As
 long as nothing was found, and so nothing is on the disk, it ends the process; after that it asks
 the search to stop, and lets what was found be saved.
+
+Several processes hear of signals at different moments, or one of them alone does. They stop
+together, at the next moment that is between generations, or between two phases, for all.
 """
 
 import os
@@ -18,8 +21,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import click
+import jax
 from rich.console import Console
 
+from jgaprune.agreement import largest
 from jgaprune.cli.faults import INTERRUPTED
 from jgaprune.cli.progress import Show
 from jgaprune.driver import Progress
@@ -29,6 +34,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 class Preempted(Exception):  # noqa: N818 - nothing is wrong
     """The run is to stop, and to be gone on with later."""
+
+
+_ASKED: tuple[type[BaseException] | None, ...] = (None, Preempted, KeyboardInterrupt)
 
 
 class Interrupts:
@@ -43,6 +51,7 @@ class Interrupts:
         self.asked: type[BaseException] | None = None
         self.finishing = False
         self.kept: str | None = None
+        self._alone = jax.process_count() == 1
 
     def between_generations(self, show: Show | None) -> Show:
         """A callback for the driver that shows progress and passes on what was asked.
@@ -56,28 +65,34 @@ class Interrupts:
             self.finishing = progress.phase == "finish"
             if show is not None:
                 show(progress)
-            if self.asked:  # which it is only where something was found
-                asked, self.asked = self.asked, None
+            if asked := self._asked_of_any():
                 raise asked
 
         return record
 
+    def _asked_of_any(self) -> type[BaseException] | None:
+        """The weightiest that any process was asked for, and no longer is."""
+        asked, self.asked = self.asked, None
+        return _ASKED[largest(_ASKED.index(asked))]
+
     def answer(self, number: int) -> None:
         """Does what a signal asks for."""
         if number == signal.SIGTERM and self.kept:
-            if not self.found:
+            if not self.found and self._alone:
                 _end_process(f"stopped. {self.kept}", 0)
             self.asked = Preempted
             return
-        if not self.found:
+        if not self.found and (self._alone or self.asked is KeyboardInterrupt):
             _end_process("interrupted; nothing was written.", INTERRUPTED)
         self.asked = KeyboardInterrupt
-        what = (
-            "the result is being saved as it is"
-            if self.finishing
-            else "what was found is being saved"
-        )
-        _say(f"stopping; {what}.")
+        _say(f"stopping; {self._what_follows()}.")
+
+    def _what_follows(self) -> str:
+        if not self.found:
+            return "once all processes have ended what they do; a second time at once"
+        if self.finishing:
+            return "the result is being saved as it is"
+        return "what was found is being saved"
 
 
 @contextmanager

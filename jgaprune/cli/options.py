@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from jgaprune import converters
+from jgaprune.agreement import is_first
 from jgaprune.inputs.images import with_normalisation
 from jgaprune.model import Model
 
@@ -86,7 +87,8 @@ def load_model(
       ValueError: the file can't be read or doesn't fit, or the normalisation doesn't.
     """
     model = converters.load(arch, weights, **config)
-    tell_assumed(model)
+    if is_first():
+        tell_assumed(model)
     return model._replace(spec=with_normalisation(model.spec, mean, std))
 
 

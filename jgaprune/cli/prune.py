@@ -8,6 +8,7 @@ from jgaprune import driver
 from jgaprune.cli.checkpoints import RememberedCommand, checkpoint_options, checkpoints_of
 from jgaprune.cli.device_options import device_options
 from jgaprune.cli.faults import explains_faults
+from jgaprune.cli.launch import connect, launch_options
 from jgaprune.cli.options import architecture_options, normalisation_options
 from jgaprune.cli.search import search_and_save
 from jgaprune.cli.search_options import (
@@ -33,6 +34,8 @@ Examples:
   On a machine that may be taken away, and then on another one:
     jgaprune prune --weights resnet20.th --sparsity 0.8 --checkpoint-every 5m --out pruned
     jgaprune resume pruned
+  On the GPUs of several nodes, which Slurm's srun gives a process each:
+    srun jgaprune prune --weights resnet20.th --sparsity 0.8 --distributed --out pruned
 """
 
 
@@ -104,6 +107,7 @@ Examples:
 @seed_run_option
 @evaluation_options
 @device_options
+@launch_options
 @trust_option
 @click.option(
     "--seed",
@@ -137,4 +141,5 @@ def prune(context: click.Context, **params: Any) -> None:
     search and saves the best masks so far; with checkpoints, SIGTERM stops it to be gone on
     with by jgaprune resume.
     """
+    connect(params)
     search_and_save(params, checkpoints_of(params, context))

@@ -1,13 +1,17 @@
 """`jgaprune resume`: goes on with a run that was kept on the disk."""
 
+import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from jgaprune.agreement import on_first, shared
 from jgaprune.checkpoint import read_document
 from jgaprune.cli.checkpoints import beside, params_of
 from jgaprune.cli.faults import explains_faults
+from jgaprune.cli.launch import connect, launch_options
 from jgaprune.cli.prune import prune
 from jgaprune.cli.search import search_and_save
 from jgaprune.cli.search_options import output_options
@@ -37,6 +41,7 @@ Examples:
 )
 @click.option("--weights", metavar="FILE", help="The dense weights, if they were moved since.")
 @click.option("--mesh", metavar="AXES", help="Other devices than before, such as pop=4.")
+@launch_options
 @click.option("--out", metavar="DIR", help="Another folder for the result.")
 @output_options
 @explains_faults
@@ -46,22 +51,13 @@ def resume(
     """Go on with a run that was kept by prune --checkpoint-every, to the same masks.
 
     DIR is its folder of checkpoints, or the one that its result was to be saved in. Without a
-    budget the run goes on to the end that it was begun with. Other settings can't be given: a
-    run with other settings, or of another model, is another run.
+    budget the run goes on to the end that it was begun with, on as many processes as it is given
+    now. Other settings can't be given: a run with other settings, or of another model, is another
+    run.
     """
-    place = _place(folder)
-    kept = read_document(place / MANIFEST)
-    if kept is None:
-        raise ValueError(
-            f"{folder} holds no run: expected {MANIFEST} in it or in {beside(folder)}. A run is "
-            "kept by prune --checkpoint-every."
-        )
-    if not kept.get("command"):
-        raise ValueError(
-            f"the run in {place} was begun in Python: call prune again with the same arguments and "
-            "checkpoint_dir=Checkpoints(..., resume=True)."
-        )
-    params = params_of(prune, kept["command"])
+    connect(options)
+    place, command = json.loads(shared(json.dumps(on_first(partial(_kept, folder))).encode()))
+    params = params_of(prune, command)
     budget = {name: options.pop(name) for name in ("generations", "evaluations", "seconds")}
     further = any(value is not None for value in budget.values())
     every, keep = params.pop("checkpoint_every"), params.pop("keep_checkpoints")
@@ -76,9 +72,26 @@ def resume(
         keep=keep,
         resume=True,
         further=further,
-        command=kept["command"],
+        command=command,
     )
     search_and_save(params, checkpoints)
+
+
+def _kept(folder: str) -> tuple[str, dict[str, Any]]:
+    """Where the run is, and the command that began it."""
+    place = _place(folder)
+    kept = read_document(place / MANIFEST)
+    if kept is None:
+        raise ValueError(
+            f"{folder} holds no run: expected {MANIFEST} in it or in {beside(folder)}. A run is "
+            "kept by prune --checkpoint-every."
+        )
+    if not kept.get("command"):
+        raise ValueError(
+            f"the run in {place} was begun in Python: call prune again with the same arguments and "
+            "checkpoint_dir=Checkpoints(..., resume=True)."
+        )
+    return str(place), kept["command"]
 
 
 def _place(folder: str) -> Path:

@@ -8,14 +8,15 @@ from typing import Any
 import click
 
 from jgaprune import converters, driver
-from jgaprune.cli.deliver import deliver
+from jgaprune.agreement import is_first, on_first, together
+from jgaprune.cli.deliver import deliver, end_as
 from jgaprune.cli.faults import collect
 from jgaprune.cli.interrupts import Preempted, interruptible
 from jgaprune.cli.options import load_model
 from jgaprune.cli.progress import shown_progress
-from jgaprune.cli.search_data import read_search_data, with_files
+from jgaprune.cli.search_data import SearchData, read_search_data, with_files
 from jgaprune.model import Model
-from jgaprune.report import check_out
+from jgaprune.report import Report, check_out
 from jgaprune.types import Masks
 
 _PASSED_ON = (
@@ -29,23 +30,17 @@ _PASSED_ON = (
 
 
 def search_and_save(params: Mapping[str, Any], checkpoints: driver.Checkpoints | None) -> None:
-    """Runs the command with these parameters, from the beginning or from where it stood."""
-    out, overwrite = params["out"], params["overwrite"]
-    _, model = collect(lambda: check_out(out, overwrite=overwrite), lambda: model_of(params))
-    data = read_search_data(
-        model,
-        params["sparsity"],
-        params["inputs"],
-        params["eval_data"],
-        params["objective"],
-        out,
-        overwrite,
-    )
-    seeds = collect(*(partial(_masks_of, model, run) for run in params["seed_runs"]))
+    """Runs the command with these parameters, from the beginning or from where it stood.
+
+    Of several processes the first shows, prints and saves; all end in the same way.
+    """
+    model, data, seeds = together(partial(_files_of, params))
+    shows = is_first()
     with interruptible() as interrupts:
         if checkpoints is not None:
             interrupts.kept = f"Go on with: jgaprune resume {checkpoints.folder}"
-        with shown_progress(quiet=params["quiet"], as_json=params["log_json"]) as show:
+        quiet, as_json = params["quiet"] or not shows, params["log_json"] and shows
+        with shown_progress(quiet=quiet, as_json=as_json) as show:
             try:
                 report = driver.prune(
                     model,
@@ -59,11 +54,36 @@ def search_and_save(params: Mapping[str, Any], checkpoints: driver.Checkpoints |
                     **arguments_of(params),
                 )
             except Preempted:
-                click.echo(f"jgaprune: stopped. {interrupts.kept}", err=True)
+                if shows:
+                    click.echo(f"jgaprune: stopped. {interrupts.kept}", err=True)
                 return
-        files = {name: params[name] for name in ("weights", "inputs", "eval_data")}
-        report = with_files(report, files)
-        deliver(report, out, overwrite=overwrite, as_json=params["as_json"])
+        on_first(partial(_deliver, report, params))
+        end_as(report)
+
+
+def _files_of(params: Mapping[str, Any]) -> tuple[Model, SearchData, list[Masks]]:
+    """What a run reads; every process reads its own, and the first sees where the result goes."""
+    out, overwrite = params["out"] if is_first() else None, params["overwrite"]
+    _, model = collect(
+        lambda: out and check_out(out, overwrite=overwrite),
+        lambda: model_of(params),
+    )
+    data = read_search_data(
+        model,
+        params["sparsity"],
+        params["inputs"],
+        params["eval_data"],
+        params["objective"],
+        out,
+        overwrite,
+    )
+    return model, data, collect(*(partial(_masks_of, model, run) for run in params["seed_runs"]))
+
+
+def _deliver(report: Report, params: Mapping[str, Any]) -> None:
+    files = {name: params[name] for name in ("weights", "inputs", "eval_data")}
+    names = ("out", "overwrite", "as_json")
+    deliver(with_files(report, files), **{name: params[name] for name in names})
 
 
 def model_of(params: Mapping[str, Any]) -> Model:

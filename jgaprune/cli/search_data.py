@@ -29,13 +29,16 @@ def read_search_data(
     inputs: str | None,
     eval_data: str | None,
     objective: str,
-    out: str,
+    out: str | None,
     overwrite: bool,
 ) -> SearchData:
-    """Reads the data and checks all that can be wrong before a search; all faults together."""
+    """Reads the data and checks all that can be wrong before a search; all faults together.
+
+    Where nothing is to be written, `out` is None.
+    """
     _, _, searched, evaluation = collect(
         lambda: kept_for(sparsity, model.layout.num_weights),
-        lambda: check_out(out, overwrite=overwrite, num_bytes=bytes_of_result(model)),
+        lambda: out and check_out(out, overwrite=overwrite, num_bytes=bytes_of_result(model)),
         lambda: read_inputs_of(model, inputs, objective),
         lambda: read_evaluation_data(eval_data, model.spec) if eval_data else None,
     )

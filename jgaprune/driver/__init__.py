@@ -3,10 +3,10 @@
 from jgaprune.driver.checkpoints import Checkpoints
 from jgaprune.driver.choices import EVOLVERS, OBJECTIVES, REPAIRS, SPACES
 from jgaprune.driver.forecast import Forecast, StageNeed
-from jgaprune.driver.keeper import MANIFEST
 from jgaprune.driver.progress import Progress
 from jgaprune.driver.prune import plan_memory, prune
 from jgaprune.driver.racing import Looks, Racing
+from jgaprune.driver.run_folder import MANIFEST
 
 __all__ = [
     "EVOLVERS",

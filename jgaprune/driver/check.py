@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from jgaprune.driver.budget import Budget
@@ -46,13 +45,7 @@ def check_call(call: Call, budget: Budget, checkpoints: Checkpoints | None) -> N
 
 
 def _kept_faults(checkpoints: Checkpoints | None) -> list[str]:
-    if checkpoints is None:
-        return []
-    if jax.process_count() > 1:
-        return [
-            "a run of several processes can't be kept: leave checkpoints out, or use one process"
-        ]
-    return checkpoints.faults()
+    return [] if checkpoints is None else checkpoints.faults()
 
 
 def _faults(call: Call, budget: Budget) -> list[str | None]:

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import jax
 from jax.sharding import Mesh
 
 from jgaprune.engine import Islands, make_mesh, mesh_fault, num_shares
@@ -17,7 +18,8 @@ class Devices:
     """What the caller asked for.
 
     Attributes:
-      mesh: or its text, such as `pop=8`; None for one device.
+      mesh: or its text, such as `pop=8`; None for one device, or all where there are several
+        processes.
       islands: populations that evolve apart.
       migrate_every: generations from one exchange between islands to the next.
       migrants: that leave each island at once.
@@ -29,12 +31,15 @@ class Devices:
     migrants: int = 1
 
     def made(self) -> "Devices":
-        """The same with a mesh in place of its text.
+        """The same with a mesh in place of its text, or of none.
 
         Raises:
           ValueError: the text is no mesh, or there are too few devices.
         """
-        return replace(self, mesh=make_mesh(self.mesh)) if isinstance(self.mesh, str) else self
+        asked = self.mesh
+        if asked is None and jax.process_count() > 1:
+            asked = f"pop={jax.device_count()}"
+        return replace(self, mesh=make_mesh(asked)) if isinstance(asked, str) else self
 
     def faults(self, evolver: str | Evolver) -> list[str]:
         """What is wrong with it, alone and with an evolver, in words."""

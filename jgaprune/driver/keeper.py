@@ -1,85 +1,74 @@
-"""A run's folder: its manifest, what was worked out before the search, checkpoints and history.
+"""Keeps a run in its folder: when that is due, and what it goes on from.
 
-manifest.json   the call, the model and the versions
-prepared/       inputs, scores and baselines
-checkpoints/    the search, newest last
-history.jsonl   a line per generation
-lock            the process at work
+Of several processes the first reads and writes; it decides when, all take part in what travels, and
+all go on from what it has read.
 """
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jgaprune.checkpoint import Steps, exclusive, read_document, write_document
+import jax
+import numpy as np
+
+from jgaprune.agreement import agreed, on_first, shared, together
+from jgaprune.checkpoint import Step, exclusive, joined, parted
 from jgaprune.driver import prepared as preparation
 from jgaprune.driver import snapshot
 from jgaprune.driver.checkpoints import Checkpoints
-from jgaprune.driver.history_file import NAME, HistoryFile
-from jgaprune.driver.manifest import changed_surroundings, differences, manifest_of
+from jgaprune.driver.manifest import manifest_of
 from jgaprune.driver.prepared import Prepared
 from jgaprune.driver.progression import Progression
+from jgaprune.driver.run_folder import RunFolder, admit
 from jgaprune.masks import Layout
 from jgaprune.model import Model
 from jgaprune.report import History
-
-MANIFEST = "manifest.json"
-_LOCK = "lock"
 
 
 class Keeper:
     """Keeps one run; made by `opened`."""
 
-    def __init__(self, folder: Path, checkpoints: Checkpoints, warnings: list[str]):
+    def __init__(self, folder: RunFolder | None, checkpoints: Checkpoints):
         self._generations, self._seconds = checkpoints.interval()
-        self._steps = Steps(folder / "checkpoints", keep=checkpoints.keep)
-        self._prepared = Steps(folder / "prepared", keep=1)
-        self._history = HistoryFile(folder)
+        self._folder = folder  # None on all processes but the first
         self._stage: Callable[[], dict[str, Any]] = dict
         self._kept: int | None = None
         self._last = time.monotonic()
         self.further = checkpoints.further
-        self.warnings = warnings
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is damaged, or could not be written."""
+        return self._folder.warnings if self._folder else []
 
     def prepared(self, layout: Layout, sparsity: float) -> Prepared | None:
         """What an earlier process worked out."""
-        for step in self._prepared.newest():
-            if isinstance(step, OSError):
-                self.warnings.append(f"{_sentence(step)}: inputs and scores were made again.")
-                continue
-            return preparation.unpack(step.arrays, step.document, layout, sparsity)
-        return None
+        step = _everywhere(self._folder.prepared() if self._folder else None)
+        if step is None:
+            return None
+        return preparation.unpack(step.arrays, step.document, layout, sparsity)
 
     def prepare(self, prepared: Prepared) -> None:
         """Keeps that for later processes."""
-        try:
-            self._prepared.save(0, *preparation.pack(prepared))
-        except OSError as error:
-            self._failed("What was worked out before the search", error)
+        if self._folder:
+            self._folder.prepare(*preparation.pack(prepared))
 
     def found(self, layout: Layout) -> snapshot.Found | None:
-        """The newest checkpoint that is whole; damaged ones are given up."""
-        damaged = []
-        for step in self._steps.newest():
-            if isinstance(step, OSError):
-                damaged.append(step)
-                continue
-            for one in damaged:
-                self.warnings.append(
-                    f"{_sentence(one)}: the run went on from generation {step.number}."
-                )
-            self._kept = step.number
-            return snapshot.find(step.arrays, step.document, layout)
-        for one in damaged:
-            self.warnings.append(f"{_sentence(one)}: the search began again.")
-        return None
+        """The newest checkpoint that is whole."""
+        step = _everywhere(self._folder.newest() if self._folder else None)
+        if step is None:
+            return None
+        self._kept = step.number
+        return snapshot.find(step.arrays, step.document, layout)
 
     def begin(self, history: History) -> None:
         """What comes next follows this history, and no checkpoint that is not of it."""
-        self._steps.forget_after(len(history.best) - 1)
-        self._history.begin(history)
+        if self._folder:
+            self._folder.begin(history)
 
     def stage(self, told: Callable[[], dict[str, Any]]) -> None:
         """What says what is to be known of the search at work."""
@@ -87,11 +76,9 @@ class Keeper:
 
     def block(self, done: Progression) -> None:
         """Notes generations; keeps the run if it is time."""
-        try:
-            self._history.add(done)
-        except OSError as error:
-            self._failed(f"{NAME} up to generation {done.generation}", error)
-        if self._is_due(done.generation):
+        if self._folder:
+            self._folder.note(done)
+        if agreed(self._is_due(done.generation)):
             with contextlib.suppress(OSError):  # it is noted
                 self._save(done)
 
@@ -101,14 +88,11 @@ class Keeper:
         Raises:
           OSError: it can't be written.
         """
-        if done.whole:
-            if self._kept != done.generation:
-                self._save(done)
-            try:
-                self._steps.wait()
-            except OSError as error:
-                self._failed(f"A checkpoint up to generation {done.generation}", error)
-                raise
+        if not done.whole:
+            return
+        if agreed(self._kept != done.generation):
+            together(partial(self._save, done))
+        on_first(partial(self._wait, done.generation))
 
     def ended(self, done: Progression) -> None:
         """The same at the end of a search, which goes on without."""
@@ -117,15 +101,15 @@ class Keeper:
 
     def generations_left(self, done: Progression) -> int:
         """To the next checkpoint, if it goes by generations."""
-        if self._generations is None or self._kept is None:
+        if self._generations is None:
             return 2**20
-        return max(1, self._kept + self._generations - done.generation)
+        kept = 2**20 if self._kept is None else self._kept
+        return int(agreed(max(1, kept + self._generations - done.generation)))
 
     def close(self) -> None:
         """Waits for what is being written."""
-        self._prepared.close()
-        self._steps.close()
-        self._history.close()
+        if self._folder:
+            self._folder.close()
 
     def _is_due(self, generation: int) -> bool:
         if self._kept is None:
@@ -135,20 +119,18 @@ class Keeper:
         assert self._seconds is not None
         return time.monotonic() - self._last >= self._seconds
 
+    def _wait(self, generation: int) -> None:
+        assert self._folder is not None  # on the first process
+        self._folder.wait(generation)
+
     def _save(self, done: Progression) -> None:
         arrays, document = snapshot.pack(done)
         try:
-            self._steps.save(done.generation, arrays, {**document, **self._stage()})
-        except OSError as error:
-            self._failed(f"A checkpoint up to generation {done.generation}", error)
-            raise
+            if self._folder:
+                self._folder.save(done.generation, arrays, {**document, **self._stage()})
         finally:
             self._last = time.monotonic()
         self._kept = done.generation
-
-    def _failed(self, what: str, error: OSError) -> None:
-        if not any(warning.startswith(what[:12]) for warning in self.warnings):
-            self.warnings.append(f"{what} could not be written ({error!s:.200}); the run went on.")
 
 
 @contextlib.contextmanager
@@ -169,48 +151,29 @@ def opened(
     if checkpoints is None:
         yield None
         return
+    with contextlib.ExitStack() as leaving:
+        keeper = Keeper(on_first(partial(_entered, leaving, checkpoints, model, call)), checkpoints)
+        leaving.callback(keeper.close)
+        yield keeper
+
+
+def _entered(
+    leaving: contextlib.ExitStack, checkpoints: Checkpoints, model: Model, call: Mapping[str, Any]
+) -> RunFolder:
     folder = Path(checkpoints.folder)
-    with exclusive(folder):
-        warnings = _admit(folder, checkpoints, model, call)
-        keeper = Keeper(folder, checkpoints, warnings)
-        try:
-            yield keeper
-        finally:
-            keeper.close()
+    leaving.enter_context(exclusive(folder))
+    warnings = admit(folder, checkpoints, manifest_of(model, call, checkpoints.command))
+    return RunFolder(folder, checkpoints.keep, warnings)
 
 
-def _admit(
-    folder: Path, checkpoints: Checkpoints, model: Model, call: Mapping[str, Any]
-) -> list[str]:
-    """Writes the manifest of a new run, or checks that of an old one; returns warnings."""
-    now = manifest_of(model, call, checkpoints.command)
-    saved = read_document(folder / MANIFEST)
-    if saved is None:
-        others = sorted(path.name for path in folder.iterdir() if path.name != _LOCK)
-        if others:
-            raise ValueError(
-                f"{folder} holds {', '.join(others[:3])}, and no run: choose another folder for "
-                "checkpoints."
-            )
-        write_document(folder / MANIFEST, now)
-        return []
-    if not checkpoints.resume:
-        raise ValueError(
-            f"{folder} holds a run already. Go on with it (jgaprune resume, in Python "
-            "Checkpoints(..., resume=True)), or choose another folder."
-        )
-    if found := differences(saved, now):
-        raise ValueError(
-            f"the run in {folder} was begun in another way: {'; '.join(found)}. Go on with what it "
-            "was begun with, or start in another folder."
-        )
-    if changed := changed_surroundings(saved, now):
-        return [
-            f"The run was begun on other ground, which rounds differently: {'; '.join(changed)}."
-        ]
-    return []
-
-
-def _sentence(error: OSError) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:]
+def _everywhere(step: Step | None) -> Step | None:
+    """What process 0 has read, on all."""
+    if jax.process_count() == 1:
+        return step
+    data, places = joined(step.arrays if step else {})
+    told = step and {"number": step.number, "document": step.document, "places": places}
+    told = json.loads(shared(json.dumps(told).encode()))
+    if told is None:
+        return None
+    data = np.frombuffer(shared(data.tobytes()), np.uint8)
+    return Step(told["number"], parted(data, told["places"]), told["document"])

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import jax
 
-from jgaprune.distributed import agreed
+from jgaprune.agreement import agreed
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.keep import NOTHING_KEPT, Keep
 from jgaprune.driver.progress import OnRecord, Progress

@@ -2,12 +2,15 @@
 
 import inspect
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 
+from jgaprune.agreement import together
+from jgaprune.driver.alike import check_alike
 from jgaprune.driver.call import as_asked
 from jgaprune.driver.check import check_call
 from jgaprune.driver.checkpoints import Checkpoints, as_checkpoints
@@ -131,7 +134,8 @@ def prune(
         the result by rounding only.
       mesh: devices that share the work, such as `pop=8` or `pop=4,inputs=2`, or a mesh with these
         axes: the masks of a generation, or islands, over `pop`, without changing a bit of what
-        "sequential" finds; the inputs over `inputs`, which rounds differently.
+        "sequential" finds; the inputs over `inputs`, which rounds differently. By default one
+        device, or where there are several processes all devices of all.
       islands: populations that evolve apart, each of `population`; the budget is that of all. A
         multiple of `pop` where there is a mesh; with "genetic" and "level_switch" only.
       migrate_every: generations from one exchange between islands to the next.
@@ -148,7 +152,8 @@ def prune(
         was stopped in any way, to the same masks; or `Checkpoints`, with how often, and whether
         a run in the folder is to be gone on with. The folder also receives `history.jsonl`.
       on_record: called with a `Progress` between blocks of generations. What it raises ends the
-        run; where it is kept, that is up to the last generation.
+        run; where it is kept, that is up to the last generation. Of several processes all raise
+        the same at the same call, or none.
 
     Returns:
       The pruned and repaired weights, the masks, and how they compare with one-shot pruning.
@@ -162,7 +167,8 @@ def prune(
     """
     call, budget = as_asked(locals())
     checkpoints = as_checkpoints(checkpoint_dir)
-    check_call(call, budget, checkpoints)
+    together(partial(check_call, call, budget, checkpoints))
+    check_alike(model, call.decisive() | vars(budget))
     with opened(checkpoints, model, call.decisive()) as keeper:
         return run(call, budget, keeper, trust=trust, tell=on_record or ignore)
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.driver.progression import Progression, Spent
-from jgaprune.engine import Search, SearchState
+from jgaprune.engine import Search, SearchState, readable
 from jgaprune.masks import Layout
 from jgaprune.report import History
 from jgaprune.types import Masks, MaskSpace
@@ -50,9 +50,9 @@ def pack(done: Progression) -> tuple[Arrays, dict[str, Any]]:
     """Arrays, which may still lie on the device, and JSON values.
 
     Args:
-      done: whole.
+      done: whole; of several processes, all take part.
     """
-    arrays = _leaves("state", done.state) | _leaves("best", done.genome)
+    arrays = _leaves("state", readable(done.state)) | _leaves("best", done.genome)
     for index, masks in enumerate(done.entries):
         for number, mask in enumerate(masks.values()):
             arrays[f"entry.{index}.{number}"] = np.packbits(np.asarray(mask).ravel())

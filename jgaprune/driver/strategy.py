@@ -45,12 +45,12 @@ def choose_strategy(
         form = "vmap" if strategy == "auto" else strategy
         size = max(usual.chunk, min(population, _FEW)) if isinstance(chunk, str) else chunk
         return Strategy(form, 1 if form == "sequential" else size)
+    if jax.process_count() > 1:  # which might measure, and remember, differently
+        return usual
     candidates = candidate_strategies(space, objective, population)
     task = space, objective, key, population, candidates
     if known := recall(*task, cache=cache_folder("strategies")):
         return known.strategy
-    if jax.process_count() > 1:  # which might measure differently
-        return usual
     if expected_seconds < max(_WORTH_TUNING_SECONDS, _WORTH_TUNING_TRIALS * trial_seconds):
         return usual
     return tune(*task, cache=cache_folder("strategies")).strategy

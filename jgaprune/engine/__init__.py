@@ -6,7 +6,7 @@ from jgaprune.engine.fitting import Build, Fitting, TooLargeError, smaller
 from jgaprune.engine.islands import Islands, survivors_of
 from jgaprune.engine.memory import Need, in_words, memory_limit, most_of, ran_out_of_memory
 from jgaprune.engine.mesh import make_mesh, mesh_fault, num_shares
-from jgaprune.engine.placement import on_host_device
+from jgaprune.engine.placement import on_host_device, readable
 from jgaprune.engine.refine import refine
 from jgaprune.engine.screen import Screen
 from jgaprune.engine.search import Search, as_pytree, build_search
@@ -41,6 +41,7 @@ __all__ = [
     "num_shares",
     "on_host_device",
     "ran_out_of_memory",
+    "readable",
     "recall",
     "refine",
     "smaller",

@@ -59,6 +59,12 @@ def mesh_fault(mesh: object) -> str | None:
             f"the axes of the mesh must be of type Auto, got {mesh.axis_types}; pass axis_types="
             "(AxisType.Auto,) * number of axes to jax.make_mesh"
         )
+    reached = {device.process_index for device in mesh.devices.flat}
+    if without := set(range(jax.process_count())) - reached:
+        return (
+            f"the mesh has no device of process {min(without)}, and all take part. There "
+            f"are {jax.device_count()} devices: make it larger, or leave it out for one over all"
+        )
     return None
 
 

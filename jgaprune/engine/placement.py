@@ -28,7 +28,18 @@ def everywhere(tree: Any, mesh: Mesh | None) -> Any:
 
 def on_host_device(tree: Any) -> Any:
     """Copies on the default device, of arrays from any mesh, that outlive them."""
-    return jax.tree.map(lambda leaf: jnp.asarray(np.array(_readable(leaf))), tree)
+    return jax.tree.map(lambda leaf: jnp.asarray(np.array(leaf)), readable(tree))
+
+
+def readable(tree: Any) -> Any:
+    """The same arrays, of which every process can read all; all processes take part."""
+    leaves, structure = jax.tree.flatten(tree)
+    parted = {index: leaf for index, leaf in enumerate(leaves) if _is_parted(leaf)}
+    if parted:
+        mesh = next(iter(parted.values())).sharding.mesh  # type: ignore[attr-defined]
+        whole = jax.jit(_same, out_shardings=NamedSharding(mesh, Spec()))(parted)
+        leaves = [whole.get(index, leaf) for index, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(structure, leaves)
 
 
 def put(leaf: Any, sharding: NamedSharding) -> Array:
@@ -99,12 +110,15 @@ def _placed(leaf: Any, mesh: Mesh, spec: Spec) -> Any:
     return put(leaf, NamedSharding(mesh, spec))
 
 
-def _readable(leaf: Any) -> Any:
-    """The same array, all of it on this process, too; all processes take part."""
-    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
-        return leaf
-    whole = NamedSharding(leaf.sharding.mesh, Spec())  # type: ignore[attr-defined]
-    return jax.jit(lambda same: same, out_shardings=whole)(leaf)
+def _is_parted(leaf: Any) -> bool:
+    """Whether some of an array lies on other processes only."""
+    if not isinstance(leaf, jax.Array):
+        return False
+    return not (leaf.is_fully_addressable or leaf.is_fully_replicated)
+
+
+def _same(leaves: Any) -> Any:
+    return leaves
 
 
 def _lies_on(mesh: Mesh, tree: Any) -> bool:

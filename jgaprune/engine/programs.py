@@ -120,7 +120,7 @@ def _on_one_device(leaf: Array) -> Array:
     if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array):
         return leaf
     elsewhere = len(leaf.sharding.device_set) > 1
-    return jax.device_put(leaf, jax.devices()[0]) if elsewhere else leaf
+    return jax.device_put(leaf, jax.local_devices()[0]) if elsewhere else leaf
 
 
 def _generations(
