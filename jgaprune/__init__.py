@@ -13,6 +13,7 @@ from jgaprune import (  # type: ignore[attr-defined]
     repair,
     saliency,
     spaces,
+    telemetry,
     training,
 )
 from jgaprune.driver import Checkpoints, Progress, Racing, prune
@@ -62,5 +63,6 @@ __all__ = [
     "repair",
     "saliency",
     "spaces",
+    "telemetry",
     "training",
 ]

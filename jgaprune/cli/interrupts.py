@@ -53,10 +53,11 @@ class Interrupts:
 
         def record(progress: Progress) -> None:
             self.found |= progress.phase == "search"
-            self.finishing = progress.phase == "finish"
+            self.finishing = progress.phase in ("finish", "end")
             if show is not None:
                 show(progress)
-            if self.asked:  # which it is only where something was found
+            over = progress.report is not None  # then the result is not given up
+            if self.asked and not over:  # which it is only where something was found
                 asked, self.asked = self.asked, None
                 raise asked
 

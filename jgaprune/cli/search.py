@@ -11,6 +11,7 @@ from jgaprune import converters, driver
 from jgaprune.cli.deliver import deliver
 from jgaprune.cli.faults import collect
 from jgaprune.cli.interrupts import Preempted, interruptible
+from jgaprune.cli.logs import logs_of
 from jgaprune.cli.options import load_model
 from jgaprune.cli.progress import shown_progress
 from jgaprune.cli.search_data import read_search_data, with_files
@@ -31,8 +32,9 @@ _PASSED_ON = (
 def search_and_save(params: Mapping[str, Any], checkpoints: driver.Checkpoints | None) -> None:
     """Runs the command with these parameters, from the beginning or from where it stood."""
     out, overwrite = params["out"], params["overwrite"]
-    _, model = collect(
+    _, logs, model = collect(
         lambda: check_out(out, overwrite=overwrite),
+        lambda: logs_of(params["logs"]),
         lambda: load_model(
             *(params[name] for name in ("arch", "weights", "arch_config", "mean", "std"))
         ),
@@ -60,7 +62,7 @@ def search_and_save(params: Mapping[str, Any], checkpoints: driver.Checkpoints |
                     evaluation_data=data.evaluation,
                     seed_masks=seeds,
                     checkpoint_dir=checkpoints,
-                    on_record=interrupts.between_generations(show),
+                    on_record=[*logs, interrupts.between_generations(show)],
                     **{name: params[name] for name in _PASSED_ON},
                 )
             except Preempted:

@@ -32,7 +32,9 @@ _LOCK = "lock"
 class Keeper:
     """Keeps one run; made by `opened`."""
 
-    def __init__(self, folder: Path, checkpoints: Checkpoints, warnings: list[str]):
+    def __init__(
+        self, folder: Path, checkpoints: Checkpoints, warnings: list[str], run: str | None = None
+    ):
         self._generations, self._seconds = checkpoints.interval()
         self._steps = Steps(folder / "checkpoints", keep=checkpoints.keep)
         self._prepared = Steps(folder / "prepared", keep=1)
@@ -41,7 +43,7 @@ class Keeper:
         self._kept: int | None = None
         self._last = time.monotonic()
         self.further = checkpoints.further
-        self.warnings = warnings
+        self.warnings, self.run = warnings, run
 
     def prepared(self, layout: Layout, sparsity: float) -> Prepared | None:
         """What an earlier process worked out."""
@@ -171,8 +173,8 @@ def opened(
         return
     folder = Path(checkpoints.folder)
     with exclusive(folder):
-        warnings = _admit(folder, checkpoints, model, call)
-        keeper = Keeper(folder, checkpoints, warnings)
+        run, warnings = _admit(folder, checkpoints, model, call)
+        keeper = Keeper(folder, checkpoints, warnings, run)
         try:
             yield keeper
         finally:
@@ -181,8 +183,8 @@ def opened(
 
 def _admit(
     folder: Path, checkpoints: Checkpoints, model: Model, call: Mapping[str, Any]
-) -> list[str]:
-    """Writes the manifest of a new run, or checks that of an old one; returns warnings."""
+) -> tuple[str | None, list[str]]:
+    """Writes the manifest of a new run, or checks that of an old one; its name, and warnings."""
     now = manifest_of(model, call, checkpoints.command)
     saved = read_document(folder / MANIFEST)
     if saved is None:
@@ -193,7 +195,7 @@ def _admit(
                 "checkpoints."
             )
         write_document(folder / MANIFEST, now)
-        return []
+        return now["run"], []
     if not checkpoints.resume:
         raise ValueError(
             f"{folder} holds a run already. Go on with it (jgaprune resume, in Python "
@@ -204,11 +206,12 @@ def _admit(
             f"the run in {folder} was begun in another way: {'; '.join(found)}. Go on with what it "
             "was begun with, or start in another folder."
         )
+    warnings = []
     if changed := changed_surroundings(saved, now):
-        return [
+        warnings = [
             f"The run was begun on other ground, which rounds differently: {'; '.join(changed)}."
         ]
-    return []
+    return saved.get("run"), warnings
 
 
 def _sentence(error: OSError) -> str:
