@@ -12,7 +12,8 @@ def wandb(project: str, *, mode: str | None = None, folder: str | Path | None = 
     """A log in a project; needs the extra "wandb".
 
     A run that is kept on the disk is the same run there when it goes on, and the service tells
-    how far it has come. Without a network each process leaves a part of it, for `wandb sync`.
+    how far it has come. Offline nothing tells, so each process leaves the run from its beginning,
+    under the same name, for `wandb sync`.
 
     Args:
       project: its name, or `ENTITY/PROJECT`.
