@@ -1,6 +1,12 @@
 """What a run keeps on disk to go on after it was stopped; the only package that imports Orbax."""
 
-from jgaprune.checkpoint.folder import FolderInUseError, exclusive, read_document, write_document
+from jgaprune.checkpoint.folder import (
+    FolderInUseError,
+    exclusive,
+    explained,
+    read_document,
+    write_document,
+)
 from jgaprune.checkpoint.steps import Step, Steps
 from jgaprune.checkpoint.trees import save_tree
 
@@ -9,6 +15,7 @@ __all__ = [
     "Step",
     "Steps",
     "exclusive",
+    "explained",
     "read_document",
     "save_tree",
     "write_document",

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jgaprune.checkpoint import Steps, exclusive, read_document, write_document
+from jgaprune.checkpoint import Steps, exclusive, explained, read_document, write_document
 from jgaprune.driver import prepared as preparation
 from jgaprune.driver import snapshot
 from jgaprune.driver.checkpoints import Checkpoints
@@ -81,7 +81,10 @@ class Keeper:
     def begin(self, history: History) -> None:
         """What comes next follows this history, and no checkpoint that is not of it."""
         self._steps.forget_after(len(history.best) - 1)
-        self._history.begin(history)
+        try:
+            self._history.begin(history)
+        except OSError as error:
+            self._failed(NAME, error)
 
     def stage(self, told: Mapping[str, Any]) -> None:
         """What is to be known of the search at work, as JSON values."""
@@ -127,7 +130,6 @@ class Keeper:
         """Waits for what is being written."""
         self._prepared.close()
         self._steps.close()
-        self._history.close()
 
     def _is_due(self, generation: int) -> bool:
         if self._kept is None:
@@ -173,8 +175,9 @@ def opened(
         return
     folder = Path(checkpoints.folder)
     with exclusive(folder):
-        run, warnings = _admit(folder, checkpoints, model, call)
-        keeper = Keeper(folder, checkpoints, warnings, run)
+        with explained(folder):
+            run, warnings = _admit(folder, checkpoints, model, call)
+            keeper = Keeper(folder, checkpoints, warnings, run)
         try:
             yield keeper
         finally:
