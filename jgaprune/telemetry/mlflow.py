@@ -18,7 +18,8 @@ def mlflow(uri: str, *, experiment: str = "jgaprune") -> Log:
 
     A run that is kept on the disk is found by a tag when it goes on, and logged on from its last
     generation there. Settings are parameters, which MLflow never changes: they stay those of the
-    first end of a run.
+    first end of a run. A server that does not answer holds the run up once, for as long as MLflow
+    tries: minutes, or what `MLFLOW_HTTP_REQUEST_MAX_RETRIES` says.
 
     Args:
       uri: such as `http://localhost:5000` or `sqlite:///mlflow.db`.
