@@ -13,6 +13,7 @@ from jgaprune import (  # type: ignore[attr-defined]
     repair,
     saliency,
     spaces,
+    telemetry,
     training,
 )
 from jgaprune.driver import Checkpoints, Forecast, Progress, Racing, plan_memory, prune
@@ -64,5 +65,6 @@ __all__ = [
     "repair",
     "saliency",
     "spaces",
+    "telemetry",
     "training",
 ]

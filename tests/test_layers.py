@@ -18,7 +18,7 @@ LAYERS = [
     {"training"},
     {"engine", "report"},
     {"driver"},
-    {"demo", "bench"},
+    {"demo", "bench", "telemetry"},
     {"cli"},
     {"__main__"},
 ]
@@ -31,6 +31,9 @@ ONLY_IN = {
     "click": {"cli"},
     "rich": {"cli"},
     "torch": {"bench"},
+    "tensorboardX": {"telemetry"},
+    "wandb": {"telemetry"},
+    "mlflow": {"telemetry"},
 }
 # Writes a run's files; the report imports it when it is saved and no sooner.
 LAZY = ROOT / "jgaprune" / "report" / "weights.py"
@@ -103,7 +106,7 @@ def test_converters_use_the_ground_only(path):
 
 def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, jgaprune; print([m for m in sys.argv[1:] if m in sys.modules])"
-    heavy = ["torch", "matplotlib.pyplot", "keras", "click"]
+    heavy = ["torch", "matplotlib.pyplot", "keras", "click", "tensorboardX", "wandb", "mlflow"]
     found = subprocess.run(
         [sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True
     )

@@ -21,7 +21,16 @@ class StopError(Exception):
     """What a callback raises."""
 
 
-def prune(folder=None, model=MODEL, stop=None, every=2, resume=True, further=False, **changed):
+def prune(
+    folder=None,
+    model=MODEL,
+    stop=None,
+    every=2,
+    resume=True,
+    further=False,
+    on_record=None,
+    **changed,
+):
     """A run, kept in a folder, which its callback may stop after some generations."""
 
     def watch(progress):
@@ -31,7 +40,8 @@ def prune(folder=None, model=MODEL, stop=None, every=2, resume=True, further=Fal
     kept = folder and jp.Checkpoints(folder, every=every, resume=resume, further=further)
     call = {"sparsity": SPARSITY, "inputs": INPUTS, "supplement": False, "population": 4}
     call |= {"gradient_swaps": False, **TWO_STAGES, **changed}
-    return jp.prune(model, **call, checkpoint_dir=kept, on_record=watch)
+    listeners = [watch, on_record] if on_record else watch
+    return jp.prune(model, **call, checkpoint_dir=kept, on_record=listeners)
 
 
 def lines(folder):

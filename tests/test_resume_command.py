@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers import INPUTS, MODEL
+from test_telemetry import Service
 
 import jgaprune as jp
-from jgaprune.cli import main
+from jgaprune import telemetry
+from jgaprune.cli import logs, main
 from jgaprune.converters.formats import write_safetensors
 from jgaprune.demo import WEIGHTS as DIGITS
 
@@ -70,6 +72,27 @@ def test_what_holds_no_run_is_said(tmp_path, files):
     asked = ("--out", tmp_path / "x", "--checkpoint-every", "often")
     result = run("prune", *SEARCH, *files, *asked)
     assert result.exit_code == 2 and "expected generations, or a time" in result.stderr
+
+
+def test_a_run_is_logged_where_it_was_or_elsewhere(tmp_path, files, monkeypatch):
+    """Which is no other run."""
+    services = {}
+
+    def log(place):
+        return telemetry.Log(place, services.setdefault(place, Service()))
+
+    monkeypatch.setitem(logs._SERVICES, "tensorboard", log)
+    asked = ("--checkpoint-every", "1", "--log", "tensorboard:log", "--quiet")
+    kept = run("prune", *SEARCH, *files, "--generations", "2", *asked, "--out", "x")
+    assert kept.exit_code == 0, kept.output
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    goes_on = ("resume", "../x", "--generations", "1", "--quiet", "--out")
+    assert run(*goes_on, "y").exit_code == 0
+    assert run(*goes_on, "z", "--log", "tensorboard:other").exit_code == 0
+    rows = {place: [row.generation for row in one.rows] for place, one in services.items()}
+    whole = {"log": [0, 1, 2], str(tmp_path / "log"): [0, 1, 2, 3], "other": [0, 1, 2, 3, 4]}
+    assert rows == whole and len({run for one in services.values() for run in one.opened}) == 1
 
 
 @pytest.mark.slow

@@ -1,7 +1,13 @@
 """What a run keeps on disk to go on after it was stopped; the only package that imports Orbax."""
 
 from jgaprune.checkpoint.bundle import joined, parted
-from jgaprune.checkpoint.folder import FolderInUseError, exclusive, read_document, write_document
+from jgaprune.checkpoint.folder import (
+    FolderInUseError,
+    exclusive,
+    explained,
+    read_document,
+    write_document,
+)
 from jgaprune.checkpoint.steps import Step, Steps
 from jgaprune.checkpoint.trees import save_tree
 
@@ -10,6 +16,7 @@ __all__ = [
     "Step",
     "Steps",
     "exclusive",
+    "explained",
     "joined",
     "parted",
     "read_document",

@@ -34,8 +34,10 @@ def exclusive(folder: Path) -> Iterator[None]:
       FolderInUseError: another process is in it.
       OSError: the folder can't be made or written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / _LOCK, "a+") as file:
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / _LOCK, "a+")  # noqa: SIM115 - closed below
+    with lock as file:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,6 +51,18 @@ def exclusive(folder: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@contextlib.contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Says of an OSError in the block which folder it is about, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"the run can't be kept in {folder} ({error.strerror or error}). Choose a folder that "
+            "can be written, with room in it."
+        ) from error
 
 
 def _holder(file: Any) -> str:

@@ -79,5 +79,6 @@ def params_of(command: click.Command, kept: Mapping[str, Any]) -> dict[str, Any]
     for name in _PATHS:
         if params.get(name):
             params[name] = os.path.join(kept["folder"], params[name])
+    params["logs"] = [log.seen_from(kept["folder"]) for log in params["logs"]]
     params["seed_runs"] = [os.path.join(kept["folder"], run) for run in params["seed_runs"]]
     return params

@@ -62,10 +62,12 @@ class Interrupts:
 
         def record(progress: Progress) -> None:
             self.found |= progress.phase == "search"
-            self.finishing = progress.phase == "finish"
+            self.finishing = progress.phase in ("finish", "end")
             if show is not None:
                 show(progress)
-            if asked := self._asked_of_any():
+            asked = self._asked_of_any()
+            over = progress.report is not None  # then the result is not given up
+            if asked and not over:
                 raise asked
 
         return record

@@ -20,7 +20,8 @@ Examples:
 """
 _OF_NO_USE = (
     *("out", "overwrite", "quiet", "log_json", "eval_data", "trust", "seed_runs"),
-    *("checkpoint_every", "checkpoint_dir", "keep_checkpoints"),
+    *("checkpoint_every", "checkpoint_dir", "keep_checkpoints", "logs"),
+    *("coordinator", "num_processes", "process_id", "distributed"),
 )
 
 

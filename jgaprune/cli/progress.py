@@ -23,7 +23,9 @@ _PHASES = {
     "compile": "compiling",
     "search": "searching",
     "finish": "choosing the result and distilling it",
+    "end": "done",
 }
+_LARGE = ("history", "report")
 _SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -66,7 +68,8 @@ def _bar(console: Console) -> Bar:
 
 
 def _show_as_json(progress: Progress) -> None:
-    click.echo(json.dumps(plain(vars(progress))), err=True)
+    told = {name: value for name, value in vars(progress).items() if name not in _LARGE}
+    click.echo(json.dumps(plain(told)), err=True)
 
 
 def _show_in(bar: Bar) -> Show:

@@ -9,6 +9,7 @@ from jgaprune.cli.checkpoints import RememberedCommand, checkpoint_options, chec
 from jgaprune.cli.device_options import device_options
 from jgaprune.cli.faults import explains_faults
 from jgaprune.cli.launch import connect, launch_options
+from jgaprune.cli.logs import log_option
 from jgaprune.cli.options import architecture_options, normalisation_options
 from jgaprune.cli.search import search_and_save
 from jgaprune.cli.search_options import (
@@ -129,6 +130,7 @@ Examples:
 @normalisation_options
 @click.option("--out", required=True, metavar="DIR", help="Folder to make for the result.")
 @output_options
+@log_option
 @checkpoint_options
 @explains_faults
 @click.pass_context

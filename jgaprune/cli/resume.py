@@ -12,6 +12,7 @@ from jgaprune.checkpoint import read_document
 from jgaprune.cli.checkpoints import beside, params_of
 from jgaprune.cli.faults import explains_faults
 from jgaprune.cli.launch import connect, launch_options
+from jgaprune.cli.logs import Target, log_option
 from jgaprune.cli.prune import prune
 from jgaprune.cli.search import search_and_save
 from jgaprune.cli.search_options import output_options
@@ -44,16 +45,22 @@ Examples:
 @launch_options
 @click.option("--out", metavar="DIR", help="Another folder for the result.")
 @output_options
+@log_option
 @explains_faults
 def resume(
-    folder: str, weights: str | None, mesh: str | None, out: str | None, **options: Any
+    folder: str,
+    weights: str | None,
+    mesh: str | None,
+    out: str | None,
+    logs: list[Target],
+    **options: Any,
 ) -> None:
     """Go on with a run that was kept by prune --checkpoint-every, to the same masks.
 
     DIR is its folder of checkpoints, or the one that its result was to be saved in. Without a
     budget the run goes on to the end that it was begun with, on as many processes as it is given
     now. Other settings can't be given: a run with other settings, or of another model, is another
-    run.
+    run. It is logged where it was, or where --log says instead.
     """
     connect(options)
     place, command = json.loads(shared(json.dumps(on_first(partial(_kept, folder))).encode()))
@@ -62,7 +69,7 @@ def resume(
     further = any(value is not None for value in budget.values())
     every, keep = params.pop("checkpoint_every"), params.pop("keep_checkpoints")
     params.pop("checkpoint_dir")
-    moved = {"weights": weights, "mesh": mesh, "out": out}
+    moved = {"weights": weights, "mesh": mesh, "out": out, "logs": logs}
     params |= options | {name: value for name, value in moved.items() if value}
     if further:
         params |= budget

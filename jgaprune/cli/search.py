@@ -12,11 +12,13 @@ from jgaprune.agreement import is_first, on_first, together
 from jgaprune.cli.deliver import deliver, end_as
 from jgaprune.cli.faults import collect
 from jgaprune.cli.interrupts import Preempted, interruptible
+from jgaprune.cli.logs import logs_of
 from jgaprune.cli.options import load_model
 from jgaprune.cli.progress import shown_progress
 from jgaprune.cli.search_data import SearchData, read_search_data, with_files
 from jgaprune.model import Model
 from jgaprune.report import Report, check_out
+from jgaprune.telemetry import Log
 from jgaprune.types import Masks
 
 _PASSED_ON = (
@@ -32,9 +34,9 @@ _PASSED_ON = (
 def search_and_save(params: Mapping[str, Any], checkpoints: driver.Checkpoints | None) -> None:
     """Runs the command with these parameters, from the beginning or from where it stood.
 
-    Of several processes the first shows, prints and saves; all end in the same way.
+    Of several processes the first shows, prints, logs and saves; all end in the same way.
     """
-    model, data, seeds = together(partial(_files_of, params))
+    model, data, seeds, logs = together(partial(_files_of, params))
     shows = is_first()
     with interruptible() as interrupts:
         if checkpoints is not None:
@@ -50,7 +52,7 @@ def search_and_save(params: Mapping[str, Any], checkpoints: driver.Checkpoints |
                     evaluation_data=data.evaluation,
                     seed_masks=seeds,
                     checkpoint_dir=checkpoints,
-                    on_record=interrupts.between_generations(show),
+                    on_record=[*logs, interrupts.between_generations(show)],
                     **arguments_of(params),
                 )
             except Preempted:
@@ -61,11 +63,12 @@ def search_and_save(params: Mapping[str, Any], checkpoints: driver.Checkpoints |
         end_as(report)
 
 
-def _files_of(params: Mapping[str, Any]) -> tuple[Model, SearchData, list[Masks]]:
+def _files_of(params: Mapping[str, Any]) -> tuple[Model, SearchData, list[Masks], list[Log]]:
     """What a run reads; every process reads its own, and the first sees where the result goes."""
     out, overwrite = params["out"] if is_first() else None, params["overwrite"]
-    _, model = collect(
+    _, logs, model = collect(
         lambda: out and check_out(out, overwrite=overwrite),
+        lambda: logs_of(params["logs"]) if is_first() else [],
         lambda: model_of(params),
     )
     data = read_search_data(
@@ -77,7 +80,8 @@ def _files_of(params: Mapping[str, Any]) -> tuple[Model, SearchData, list[Masks]
         out,
         overwrite,
     )
-    return model, data, collect(*(partial(_masks_of, model, run) for run in params["seed_runs"]))
+    seeds = collect(*(partial(_masks_of, model, run) for run in params["seed_runs"]))
+    return model, data, seeds, logs
 
 
 def _deliver(report: Report, params: Mapping[str, Any]) -> None:

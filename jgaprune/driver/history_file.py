@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from jgaprune.driver.progression import Progression
 from jgaprune.report import History
@@ -17,8 +16,7 @@ class HistoryFile:
 
     def __init__(self, folder: Path):
         self._path = folder / NAME
-        self._file: Any = None
-        self._written = 0
+        self._written: int | None = None
 
     def begin(self, history: History) -> None:
         """Leaves the lines of a history, which may be none, and no others."""
@@ -28,7 +26,6 @@ class HistoryFile:
         draft = self._path.with_name(f".{NAME}.draft")
         draft.write_text("".join(lines), encoding="utf-8")
         draft.replace(self._path)
-        self._file = self._path.open("a", encoding="utf-8")
         self._written = count
 
     def add(self, done: Progression) -> None:
@@ -37,23 +34,20 @@ class HistoryFile:
         Raises:
           OSError: they can't be written; the next call tries again.
         """
-        history, whole = done.history, self._path.stat().st_size
+        history = done.history
+        if self._written is None:  # it could not be begun
+            self.begin(history)
+            return
         first, count = self._written, len(history.best)
         lines = [_line(history, index, done.seconds) for index in range(first, count)]
+        whole = self._path.stat().st_size
         try:
-            self._file.write("".join(lines))
-            self._file.flush()
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write("".join(lines))
         except OSError:
-            self._file.close()
             os.truncate(self._path, whole)
-            self._file = self._path.open("a", encoding="utf-8")
             raise
         self._written = count
-
-    def close(self) -> None:
-        """After which nothing can be added."""
-        if self._file is not None:
-            self._file.close()
 
     def _lines(self) -> list[str]:
         """Whole ones, in order; what follows a broken one is no use."""

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from jgaprune.agreement import agreed, on_first, shared, together
-from jgaprune.checkpoint import Step, exclusive, joined, parted
+from jgaprune.checkpoint import Step, exclusive, explained, joined, parted
 from jgaprune.driver import prepared as preparation
 from jgaprune.driver import snapshot
 from jgaprune.driver.checkpoints import Checkpoints
@@ -44,6 +44,11 @@ class Keeper:
     def warnings(self) -> list[str]:
         """What is damaged, or could not be written."""
         return self._folder.warnings if self._folder else []
+
+    @property
+    def run(self) -> str | None:
+        """The name of the run, where the folder is."""
+        return self._folder.run if self._folder else None
 
     def prepared(self, layout: Layout, sparsity: float) -> Prepared | None:
         """What an earlier process worked out."""
@@ -162,8 +167,9 @@ def _entered(
 ) -> RunFolder:
     folder = Path(checkpoints.folder)
     leaving.enter_context(exclusive(folder))
-    warnings = admit(folder, checkpoints, manifest_of(model, call, checkpoints.command))
-    return RunFolder(folder, checkpoints.keep, warnings)
+    with explained(folder):
+        run, warnings = admit(folder, checkpoints, manifest_of(model, call, checkpoints.command))
+        return RunFolder(folder, checkpoints.keep, run, warnings)
 
 
 def _everywhere(step: Step | None) -> Step | None:

@@ -214,4 +214,6 @@ def _progress(done: Progression, left: int, block: int, rate: float) -> Progress
         best=done.best,
         mean_fitness=done.history.mean_fitness[-1],
         evaluations_per_second=rate,
+        block=block,
+        history=done.history,
     )

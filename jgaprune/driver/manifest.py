@@ -1,6 +1,7 @@
 """What a run's folder says of the call that began it, so that no other call goes on with it."""
 
 import hashlib
+import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,7 @@ def manifest_of(
     spec = model.spec
     return {
         "schema": SCHEMA,
+        "run": uuid.uuid4().hex,
         "model": {
             "name": spec.name,
             "sha256": _digest(model),

@@ -1,7 +1,10 @@
-"""What a caller is told while a run goes on."""
+"""What a caller is told while a run goes on, and who listens."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+
+from jgaprune.report import History, Report
 
 
 @dataclass(frozen=True)
@@ -9,13 +12,18 @@ class Progress:
     """One step of a run.
 
     Attributes:
-      phase: "inputs", "baselines", "training", "compile", "search" or "finish".
+      phase: "inputs", "baselines", "training", "compile", "search", "finish" or "end".
       generation: generations done, 0 for the sampled one.
       generations: generations in all, None if another budget ends the run.
       evaluations: candidates evaluated.
       best: best fitness so far.
       mean_fitness: mean fitness of the last generation.
       evaluations_per_second: of the last block of generations.
+      block: generations in the last block.
+      run: what a run that is kept on the disk is known by, also when it goes on; else None.
+      history: of all generations so far, those of earlier processes too; of the search and the
+        end only. It grows with the run, and is not to be changed.
+      report: at the end, else None.
     """
 
     phase: str
@@ -25,10 +33,53 @@ class Progress:
     best: float | None = None
     mean_fitness: float | None = None
     evaluations_per_second: float | None = None
+    block: int = 0
+    run: str | None = None
+    history: History | None = field(default=None, repr=False, compare=False)
+    report: Report | None = field(default=None, repr=False, compare=False)
 
 
 OnRecord = Callable[[Progress], None]
+"""A listener. One that is a context manager, too, is entered when the run begins and left when it
+is over, however it ended; `jgaprune.telemetry` has some."""
 
 
 def ignore(progress: Progress) -> None:
     """The listener of a run that nobody watches."""
+
+
+def ended(report: Report) -> Progress:
+    """The last thing to be told."""
+    return Progress(
+        phase="end",
+        generation=report.generations,
+        generations=report.generations,
+        evaluations=report.evaluations,
+        best=report.fitness["best"],
+        history=report.history,
+        report=report,
+    )
+
+
+@contextmanager
+def audience(
+    listeners: OnRecord | Sequence[OnRecord] | None, run: str | None = None
+) -> Iterator[OnRecord]:
+    """Several listeners as one while the block runs, told in their order.
+
+    Args:
+      listeners: one, several or none.
+      run: what the run is known by.
+    """
+    given = (listeners,) if callable(listeners) else tuple(listeners or ())
+    with ExitStack() as entered:
+        for one in given:
+            if isinstance(one, AbstractContextManager):
+                entered.enter_context(one)
+
+        def tell(progress: Progress) -> None:
+            told = replace(progress, run=run)
+            for one in given:
+                one(told)
+
+        yield tell

@@ -18,7 +18,7 @@ from jgaprune.driver.forecast import Forecast, forecast
 from jgaprune.driver.keeper import opened
 from jgaprune.driver.measure import EvaluationData
 from jgaprune.driver.plan import Spaces
-from jgaprune.driver.progress import OnRecord, ignore
+from jgaprune.driver.progress import OnRecord, audience
 from jgaprune.driver.racing import Looks
 from jgaprune.driver.run import run
 from jgaprune.engine import Strategy
@@ -62,7 +62,7 @@ def prune(
     evaluation_data: EvaluationData | None = None,
     trust: bool = False,
     checkpoint_dir: str | Path | Checkpoints | None = None,
-    on_record: OnRecord | None = None,
+    on_record: OnRecord | Sequence[OnRecord] | None = None,
 ) -> Report:
     """Prunes a pre-trained network by evolving masks; no labels, and no data, needed.
 
@@ -151,7 +151,8 @@ def prune(
       checkpoint_dir: folder that keeps the run, so that the same call can go on with it after it
         was stopped in any way, to the same masks; or `Checkpoints`, with how often, and whether
         a run in the folder is to be gone on with. The folder also receives `history.jsonl`.
-      on_record: called with a `Progress` between blocks of generations. What it raises ends the
+      on_record: called with a `Progress` between blocks of generations and at the end; or several,
+        called in their order, such as the logs of `jgaprune.telemetry`. What one raises ends the
         run; where it is kept, that is up to the last generation. Of several processes all raise
         the same at the same call, or none.
 
@@ -169,8 +170,11 @@ def prune(
     checkpoints = as_checkpoints(checkpoint_dir)
     together(partial(check_call, call, budget, checkpoints))
     check_alike(model, call.decisive() | vars(budget))
-    with opened(checkpoints, model, call.decisive()) as keeper:
-        return run(call, budget, keeper, trust=trust, tell=on_record or ignore)
+    with (
+        opened(checkpoints, model, call.decisive()) as keeper,
+        audience(on_record, keeper.run if keeper else None) as tell,
+    ):
+        return run(call, budget, keeper, trust=trust, tell=tell)
 
 
 def plan_memory(model: Model, *, sparsity: float, **options: Any) -> Forecast:

@@ -14,7 +14,7 @@ from jgaprune.driver.outcome import accuracy_of, make_report
 from jgaprune.driver.plan import Choices, Plan, initial_of_stages, plan_search
 from jgaprune.driver.prepared import Prepared
 from jgaprune.driver.presets import PRESETS
-from jgaprune.driver.progress import OnRecord, Progress
+from jgaprune.driver.progress import OnRecord, Progress, ended
 from jgaprune.driver.progression import Progression
 from jgaprune.driver.racing import make_screens
 from jgaprune.driver.room import check_least
@@ -104,7 +104,9 @@ def run(call: Call, asked: Budget, keeper: Keeper | None, *, trust: bool, tell: 
     )
     ending = result, outcome.done, start.baselines, settings, warnings, watch
     look = _look(call, ground, start, outcome.done, keys, trust)
-    return make_report(ground.judge, call.sparsity, *ending, look)
+    report = make_report(ground.judge, call.sparsity, *ending, look)
+    tell(ended(report))
+    return report
 
 
 def _stages(

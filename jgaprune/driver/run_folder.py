@@ -30,14 +30,15 @@ class RunFolder:
     """What is kept of one run.
 
     Attributes:
+      run: its name.
       warnings: what is damaged, or could not be written.
     """
 
-    def __init__(self, folder: Path, keep: int, warnings: list[str]):
+    def __init__(self, folder: Path, keep: int, run: str | None, warnings: list[str]):
         self._steps = Steps(folder / "checkpoints", keep=keep)
         self._prepared = Steps(folder / "prepared", keep=1)
         self._history = HistoryFile(folder)
-        self.warnings = warnings
+        self.run, self.warnings = run, warnings
 
     def prepared(self) -> Step | None:
         """What an earlier process worked out before the search."""
@@ -73,7 +74,10 @@ class RunFolder:
     def begin(self, history: History) -> None:
         """What comes next follows this history, and no checkpoint that is not of it."""
         self._steps.forget_after(len(history.best) - 1)
-        self._history.begin(history)
+        try:
+            self._history.begin(history)
+        except OSError as error:
+            self._failed(NAME, error)
 
     def note(self, done: Progression) -> None:
         """Adds generations to the history."""
@@ -112,15 +116,16 @@ class RunFolder:
         """Waits for what is being written."""
         self._prepared.close()
         self._steps.close()
-        self._history.close()
 
     def _failed(self, what: str, error: OSError) -> None:
         if not any(warning.startswith(what[:12]) for warning in self.warnings):
             self.warnings.append(f"{what} could not be written ({error!s:.200}); the run went on.")
 
 
-def admit(folder: Path, checkpoints: Checkpoints, now: Mapping[str, Any]) -> list[str]:
-    """Writes the manifest of a new run, or checks that of an old one; returns warnings.
+def admit(
+    folder: Path, checkpoints: Checkpoints, now: Mapping[str, Any]
+) -> tuple[str | None, list[str]]:
+    """Writes the manifest of a new run, or checks that of an old one; its name, and warnings.
 
     Raises:
       ValueError: another call or model is kept there, or a run that is not to be gone on with.
@@ -134,7 +139,7 @@ def admit(folder: Path, checkpoints: Checkpoints, now: Mapping[str, Any]) -> lis
                 "checkpoints."
             )
         write_document(folder / MANIFEST, now)
-        return []
+        return now["run"], []
     if not checkpoints.resume:
         raise ValueError(
             f"{folder} holds a run already. Go on with it (jgaprune resume, in Python "
@@ -145,11 +150,12 @@ def admit(folder: Path, checkpoints: Checkpoints, now: Mapping[str, Any]) -> lis
             f"the run in {folder} was begun in another way: {'; '.join(found)}. Go on with what it "
             "was begun with, or start in another folder."
         )
+    warnings = []
     if changed := changed_surroundings(saved, now):
-        return [
+        warnings = [
             f"The run was begun on other ground, which rounds differently: {'; '.join(changed)}."
         ]
-    return []
+    return saved.get("run"), warnings
 
 
 def _sentence(error: OSError) -> str:
