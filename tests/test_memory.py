@@ -22,6 +22,8 @@ from jgaprune.engine import (
     most_of,
     smaller,
 )
+from jgaprune.masks import Layout
+from jgaprune.ops import rows
 
 
 def perceptron(params, inputs):
@@ -85,6 +87,26 @@ def test_memory_grows_with_the_chunk_and_holds_what_a_program_is_given(needs):
     search = build(EIGHT)
     given = room.bytes_of((SPACE, OBJECTIVE))
     assert given <= most_of(search.programs).held <= 4 * given
+
+
+@pytest.mark.parametrize("make", [jp.evolvers.genetic, jp.evolvers.random_search])
+def test_a_larger_population_needs_little_more_than_its_packed_genomes(make, monkeypatch):
+    monkeypatch.setattr(rows, "_ROOM", {"cpu": 2**20})
+    monkeypatch.setattr(rows, "_LARGE_BYTES", 2**30)
+    layout = Layout(("weights",), ((2**14, 2),))
+    space = jp.spaces.weights({"weights": jnp.ones((2**14, 2))}, layout, 0.5)
+
+    def total(population):
+        evolver = make(space, population=population)
+        search = jp.build_search(space, first_gene, evolver, population=population)
+        return most_of(search.compile().programs).total
+
+    assert total(288) - total(32) < 256 * 6 * 2**15 // 8
+
+
+def first_gene(key, masks):
+    value = jnp.float32(masks["weights"][0, 0])
+    return jp.Score(value, value, jnp.int32(0))
 
 
 def test_a_cpu_has_no_more_than_the_machine():

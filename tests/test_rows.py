@@ -8,7 +8,11 @@ import jgaprune as jp
 from jgaprune.masks import Layout, count_bits
 from jgaprune.ops import make_rows, replace_rows, rows
 
-WAYS = pytest.mark.parametrize("large_bytes", [0, 2**40], ids=["one_by_one", "together"])
+WAYS = pytest.mark.parametrize(
+    ("large_bytes", "room"),
+    [(0, 2**40), (2**40, 2**40), (2**40, 2 * 64 * 16)],
+    ids=["one_by_one", "together", "two_at_once"],
+)
 
 
 def fresh_jit(function):
@@ -17,8 +21,9 @@ def fresh_jit(function):
 
 
 @pytest.fixture
-def way(large_bytes, monkeypatch):
+def way(large_bytes, room, monkeypatch):
     monkeypatch.setattr(rows, "_LARGE_BYTES", large_bytes)
+    monkeypatch.setattr(rows, "_ROOM", {"cpu": room})
 
 
 @WAYS

@@ -17,6 +17,7 @@ from jgaprune.engine.screen import ROUNDING, Screens, evaluations
 from jgaprune.engine.seeds import Seeds, planted
 from jgaprune.engine.state import Best, Record, SearchState
 from jgaprune.engine.strategy import Strategy
+from jgaprune.ops import make_rows
 from jgaprune.types import Evolver, Genomes, Key, MaskSpace, Objective
 
 
@@ -57,7 +58,7 @@ def first_generation(
       mesh: whose devices share the evaluations; inside of `on_mesh` only.
     """
     key, sample_key, score_key, evolver_key = jax.random.split(key, 4)
-    genomes = jax.vmap(parts.space.sample)(jax.random.split(sample_key, population))
+    genomes = make_rows(parts.space.sample, jax.random.split(sample_key, population))
     if seeds is not None:
         genomes = planted(genomes, seeds)
     task = parts.space, parts.objective, score_key, genomes, strategy

@@ -26,6 +26,7 @@ import jaxlib
 from jgaprune.engine.chunks import auto_chunk
 from jgaprune.engine.evaluate import evaluate
 from jgaprune.engine.strategy import SEQUENTIAL, Strategy
+from jgaprune.ops import make_rows
 from jgaprune.types import Genomes, Key, MaskSpace, Objective
 from jgaprune.version import __version__
 
@@ -99,7 +100,7 @@ def tune(
         raise ValueError("tune needs at least one candidate strategy.")
     if known := recall(space, objective, key, population, candidates, cache=cache):
         return known
-    genomes = jax.jit(jax.vmap(space.sample))(jax.random.split(key, population))
+    genomes = jax.jit(partial(make_rows, space.sample))(jax.random.split(key, population))
     num_measured = min(population, max(2, *(one.chunk for one in candidates)))
     some = jax.tree.map(lambda leaf: leaf[:num_measured], genomes)
     measure = partial(_seconds_per_candidate, space, objective, key, some)

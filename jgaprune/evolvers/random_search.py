@@ -3,6 +3,7 @@
 import jax
 from jax.tree_util import Partial
 
+from jgaprune.ops import make_rows
 from jgaprune.types import Evolver, Fitness, Genomes, Key, MaskSpace
 
 
@@ -31,7 +32,7 @@ class _Population(int):
 
 
 def _ask(population: _Population, space: MaskSpace, key: Key, state: tuple[()]):
-    return jax.vmap(space.sample)(jax.random.split(key, population)), state
+    return make_rows(space.sample, jax.random.split(key, population)), state
 
 
 def _tell(key: Key, genomes: Genomes, fitness: Fitness, state: tuple[()]) -> tuple[()]:

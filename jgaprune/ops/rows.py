@@ -1,7 +1,8 @@
 """Rows of large populations: made, and put in each other's place, with little traffic.
 
-A CPU makes the rows one after another, so that what is read for one stays in its cache while it
-is worked on; and it copies only the rows that change. Accelerators do all rows at once.
+A CPU makes large rows one after another, so that what is read for one stays in its cache while it
+is worked on; and it copies only the rows that change. Otherwise as many rows are made at once as
+have room for their genes unpacked: a population of packed bits is 50 times as large on the way.
 """
 
 from collections.abc import Callable
@@ -14,10 +15,15 @@ from jgaprune.types import Array
 
 _LARGE_BYTES = 2**15
 """Rows from this size on are worth a loop on CPU."""
+_BYTES_ON_THE_WAY = 64
+"""For each byte of a row: eight packed genes, with a random number and a rank of each."""
+_ROOM = {"cpu": 2**28}
+_ROOM_ELSEWHERE = 2**32
+"""Bytes for all rows that are on the way."""
 
 
 def make_rows(function: Callable[..., Any], *arguments: Any) -> Any:
-    """`jax.vmap(function)(*arguments)`, one row after another where that is faster.
+    """`jax.vmap(function)(*arguments)`, one row after another where that is faster or has no room.
 
     Args:
       function: makes one row, a pytree of arrays.
@@ -27,9 +33,11 @@ def make_rows(function: Callable[..., Any], *arguments: Any) -> Any:
     [0, 2, 4]
     """
     rows = jax.eval_shape(jax.vmap(function), *arguments)
-    if _one_by_one(rows):
-        return jax.lax.map(lambda row: function(*row), arguments)
-    return jax.vmap(function)(*arguments)
+    count, at_once = jax.tree.leaves(rows)[0].shape[0], _at_once(rows)
+    if at_once >= count and not _stay_in_cache(rows):
+        return jax.vmap(function)(*arguments)
+    batch = None if at_once == 1 else at_once
+    return jax.lax.map(lambda row: function(*row), arguments, batch_size=batch)
 
 
 def replace_rows(old: Any, new: Any, places: Array) -> Any:
@@ -44,7 +52,7 @@ def replace_rows(old: Any, new: Any, places: Array) -> Any:
     >>> replace_rows(jnp.zeros(3), jnp.array([1.0, 2.0]), jnp.array([3, 0])).tolist()
     [2.0, 0.0, 0.0]
     """
-    if not _one_by_one(old):
+    if not _stay_in_cache(old):
         return jax.tree.map(lambda leaf, rows: leaf.at[places].set(rows, mode="drop"), old, new)
     num_old = jax.tree.leaves(old)[0].shape[0]
     taken = jnp.argsort(places == num_old, stable=True)
@@ -56,8 +64,19 @@ def replace_rows(old: Any, new: Any, places: Array) -> Any:
     return jax.lax.fori_loop(0, jnp.sum(places != num_old), copy, old)
 
 
-def _one_by_one(rows: Any) -> bool:
+def _at_once(rows: Any) -> int:
+    """How many rows are made side by side, at least one."""
+    if _stay_in_cache(rows):
+        return 1
+    room = _ROOM.get(jax.default_backend(), _ROOM_ELSEWHERE)
+    return max(1, room // max(1, _BYTES_ON_THE_WAY * _bytes_of_one(rows)))
+
+
+def _stay_in_cache(rows: Any) -> bool:
     """Whether rows are large, and the machine has a cache to keep one in."""
+    return jax.default_backend() == "cpu" and _bytes_of_one(rows) >= _LARGE_BYTES
+
+
+def _bytes_of_one(rows: Any) -> int:
     leaves = jax.tree.leaves(rows)
-    num_bytes = sum(leaf.size * leaf.dtype.itemsize // leaf.shape[0] for leaf in leaves)
-    return jax.default_backend() == "cpu" and num_bytes >= _LARGE_BYTES
+    return sum(leaf.size * leaf.dtype.itemsize // max(1, leaf.shape[0]) for leaf in leaves)
