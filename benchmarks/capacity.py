@@ -1,9 +1,9 @@
 """How many masks of how many weights fit into one device, and does what was planned hold?
 
-Networks of four square layers. The memory of a search is read off its compiled programs at two
-sizes of population and extended to the device's limit; the largest search is then compiled, and
-run for two generations. `bytes_planned` is what its programs say, `bytes_peak` what the device
-counted while they ran, `seconds` of the second generation. Each network is a process of its own.
+Networks of four square layers. The memory of a search is read off its compiled programs for ever
+better guesses of the largest population; that search is then run for two generations.
+`bytes_planned` is what its programs say, `bytes_peak` what the device counted while they ran,
+`seconds` of the second generation. Each network is a process of its own.
 
     python benchmarks/capacity.py --weights 1e5 1e6 1e7 1e8 1e9 --inputs 64
 
@@ -32,8 +32,10 @@ from jgaprune.engine import Search, in_words, memory_limit, most_of, usual_strat
 from jgaprune.saliency import magnitude
 
 _LAYERS = 4
-_TRIED = (64, 256)
-"""Populations whose needs are extended."""
+_COPIES = 2.5
+"""Of every packed mask, roughly: members, children, and what is made from them."""
+_MOST_AT_ONCE = 64
+"""Masks in one pass: more are not faster."""
 _SHARE = 0.95
 """Of what is left of a device: neighbours in memory leave gaps."""
 
@@ -82,17 +84,13 @@ def _largest(weights: int, options: argparse.Namespace) -> dict[str, Any]:
     limit = int(options.memory_limit or memory_limit() or 2**30)
     model = _network(weights)
     build = _builder(model, options.inputs)
-    first, second = (most_of(build(size)[0].programs).total for size in _TRIED)
-    each = (second - first) / (_TRIED[1] - _TRIED[0])
-    population = _TRIED[0] + int((_SHARE * limit - first) / each)
-    while (need := most_of((found := build(population))[0].programs)).total > limit:
-        population = int(0.95 * population)
-    search, strategy, plan = found
-    seconds = _run(search)
+    guess = max(4, int(limit / _COPIES / (model.layout.num_weights / 8)))
+    search, strategy, plan = build(_population_for(_SHARE * limit, build, guess))
+    need, seconds = most_of(search.programs), _run(search)
     stats = jax.local_devices()[0].memory_stats() or {}
     return {
         "weights": model.layout.num_weights,
-        "population": population,
+        "population": plan.places,
         "strategy": str(strategy),
         "genomes": bytes_of_genomes(plan),
         "limit": limit,
@@ -100,6 +98,23 @@ def _largest(weights: int, options: argparse.Namespace) -> dict[str, Any]:
         "bytes_peak": stats.get("peak_bytes_in_use"),
         "seconds": seconds,
     }
+
+
+def _population_for(room: float, build: Any, guess: int) -> int:
+    """The largest that fits, to a twentieth, between ever nearer bounds."""
+
+    def fits(population: int) -> bool:
+        return most_of(build(population)[0].programs).total <= room
+
+    low = high = guess
+    while fits(high):
+        low, high = high, 2 * high
+    while low == high or (low > 2 and not fits(low)):
+        low, high = low // 2, low
+    while high > 1.05 * low + 1:
+        middle = math.isqrt(low * high)
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def _network(weights: int) -> Model:
@@ -126,7 +141,7 @@ def _builder(model: Model, num_inputs: int) -> Any:
 
     def build(population: int) -> tuple[Search, Strategy, Plan]:
         evolver = evolvers.genetic(space, population=population)
-        strategy = usual_strategy(space, objective, min(population, _TRIED[0]))
+        strategy = usual_strategy(space, objective, min(population, _MOST_AT_ONCE))
         search = build_search(space, objective, evolver, population=population, strategy=strategy)
         return search.compile(), strategy, Plan(space, evolver, population)
 
