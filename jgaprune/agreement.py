@@ -30,6 +30,14 @@ def agreed(value: float) -> float:
     return float(multihost_utils.broadcast_one_to_all(np.float32(value)))
 
 
+def wait_for_all() -> None:
+    """Until every process is here, as after compiling.
+
+    CPUs that exchange something for the first time find each other within half a minute, or fail.
+    """
+    agreed(0.0)
+
+
 def largest(value: int) -> int:
     """The largest of all processes' values, on all."""
     if jax.process_count() == 1:

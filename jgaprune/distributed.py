@@ -8,12 +8,15 @@ import os
 from collections.abc import Mapping
 
 import jax
+from jax.experimental import multihost_utils
 
 _VARIABLES = {
     "coordinator": "JGAPRUNE_COORDINATOR",
     "num_processes": "JGAPRUNE_NUM_PROCESSES",
     "process_id": "JGAPRUNE_PROCESS_ID",
 }
+_TIMEOUT = "xla_cpu_collective_timeout_seconds"
+_TIMEOUT_SECONDS = 600
 _LEAVING_SECONDS = 30
 """One that ends with an error waits so long for the others, which JAX then ends, too."""
 
@@ -40,6 +43,7 @@ def initialize(
     given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
     address, count, own = _settings(given, os.environ)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    _wait_for_slow_ones()
     jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM for itself
     try:
         jax.distributed.initialize(address, count, own, shutdown_timeout_seconds=_LEAVING_SECONDS)
@@ -51,11 +55,19 @@ def initialize(
             "TPU pod or Open MPI. Elsewhere give a coordinator, the number of processes and this "
             "one's id."
         ) from error
+    multihost_utils.sync_global_devices("jgaprune")  # CPUs find each other now, while all are here
 
 
 def is_announced() -> bool:
     """Whether variables say that this is one of several processes."""
     return any(variable in os.environ for variable in _VARIABLES.values())
+
+
+def _wait_for_slow_ones() -> None:
+    """CPUs give each other time to compile: else gloo gives up after half a minute."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if _TIMEOUT not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{_TIMEOUT}={_TIMEOUT_SECONDS}".strip()
 
 
 def _settings(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import jax
 
-from jgaprune.agreement import agreed
+from jgaprune.agreement import agreed, wait_for_all
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.keep import NOTHING_KEPT, Keep
 from jgaprune.driver.progress import OnRecord, Progress
@@ -54,6 +54,7 @@ def run_search(
     Raises:
       KeyboardInterrupt: before generation 0 is evaluated; nothing has changed then.
     """
+    wait_for_all()
     started = time.perf_counter()
     state, record = search.init(key)
     record = jax.tree.map(lambda leaf: leaf[None], record)
