@@ -16,7 +16,15 @@ from jgaprune import (  # type: ignore[attr-defined]
     telemetry,
     training,
 )
-from jgaprune.driver import Checkpoints, Forecast, Progress, Racing, plan_memory, prune
+from jgaprune.driver import (
+    Checkpoints,
+    Forecast,
+    Progress,
+    Racing,
+    StageNeed,
+    plan_memory,
+    prune,
+)
 from jgaprune.engine import (
     Record,
     Screen,
@@ -49,6 +57,7 @@ __all__ = [
     "Screen",
     "Search",
     "SearchState",
+    "StageNeed",
     "Strategy",
     "__version__",
     "build_search",

@@ -84,6 +84,23 @@ def test_interrupted_training_leaves_the_repaired_weights(monkeypatch):
     assert trees_equal((result.params, result.buffers), repaired(MODEL, RECONSTRUCT, GOOD))
 
 
+def test_what_was_distilled_before_an_interrupt_is_kept_and_not_denied():
+    steps = []
+
+    def stop_in_the_second(progress):
+        steps.append(progress)
+        if len(steps) == 6:
+            raise KeyboardInterrupt
+
+    found = {"good": GOOD, "bad": BAD}
+    result = finish(
+        *(JUDGE, "output_distance", found, HELD, 4, KEY), ("good", "bad"), stop_in_the_second
+    )
+    assert result.interrupted and len(result.measures) == 3
+    is_distilled = result.winner.endswith(", distilled")
+    assert ("not distilled" in result.warnings[0]) != is_distilled
+
+
 def test_who_watches_may_end_the_training():
     told = []
 

@@ -112,6 +112,7 @@ def test_a_mesh_reaches_every_process(several):
 def test_a_signal_is_passed_on_between_generations(monkeypatch, several):
     told = []
     monkeypatch.setattr(interrupts, "largest", lambda value: told.append(value) or value)
+    monkeypatch.setattr(interrupts, "together", lambda step: step())
     own = interrupts.Interrupts()
     own.kept = "Go on with: jgaprune resume x"
     record = own.between_generations(None)

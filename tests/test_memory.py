@@ -13,6 +13,8 @@ from helpers import INPUTS, MODEL, SPARSITY, inputs_for, trees_equal
 import jgaprune as jp
 from jgaprune.cli import main
 from jgaprune.driver import room, run, wiring
+from jgaprune.driver.devices import Devices
+from jgaprune.driver.plan import Plan
 from jgaprune.engine import (
     Fitting,
     Strategy,
@@ -191,8 +193,40 @@ def test_a_run_outlives_it_and_says_so(monkeypatch, tmp_path):
 
 def test_what_cannot_fit_is_refused_before_anything_is_made(monkeypatch):
     monkeypatch.setattr(run, "_prepare", lambda *args: pytest.fail("something was made"))
-    with pytest.raises(ValueError, match="16 masks and their children need .* smaller population"):
-        jp.prune(MODEL, **CALL, memory_limit=3000)
+    with pytest.raises(ValueError, match="4096 masks need .* smaller population"):
+        jp.prune(MODEL, **CALL, population=4096, memory_limit=100_000)
+    for limit in ("8GiB", 0):
+        with pytest.raises(ValueError, match="memory_limit must be None or bytes"):
+            jp.prune(MODEL, **CALL, memory_limit=limit)
+
+
+def test_islands_on_other_devices_take_no_room_here():
+    evolver = jp.evolvers.genetic(SPACE, population=POPULATION)
+    about = WIDE, Devices(islands=4), room.bytes_of(WIDE.params) + 1
+    room.check_least(Plan(SPACE, evolver, POPULATION), WIDE, Devices(), None)
+    with pytest.raises(ValueError, match="32 masks need"):
+        room.check_least(Plan(SPACE, evolver, POPULATION, 4), *about)
+
+
+def test_a_limit_above_what_the_device_has_is_no_promise():
+    assert room.room_of(2**60) == room.room_of(None) == memory_limit()
+    assert room.room_of(5) == 5
+
+
+def test_a_run_that_goes_on_where_less_fits_says_that_it_rounds_differently(tmp_path, needs):
+    options = {"strategy": "vmap", "evaluations": 24, "population": 8, "train_steps": 0}
+    whole = jp.prune(MODEL, **CALL, **options, checkpoint_dir=tmp_path / "kept")
+    need = jp.plan_memory(MODEL, **CALL, **options).stages[0].total
+    again = jp.Checkpoints(tmp_path / "kept", resume=True)
+    report = jp.prune(MODEL, **CALL, **options, checkpoint_dir=again, memory_limit=need - 1)
+    said = any("rounds differently" in warning for warning in report.warnings)
+    assert said == (report.settings["strategy"] != whole.settings["strategy"])
+    assert said
+
+
+def test_a_call_that_cannot_work_is_no_lack_of_memory():
+    with pytest.raises(ValueError, match="migrants"):
+        jp.plan_memory(MODEL, **CALL, islands=2, migrants=9, population=4)
 
 
 def test_a_plan_is_what_the_search_will_need():

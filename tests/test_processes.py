@@ -51,7 +51,7 @@ def launch(folder, count, *arguments):
 def terminated(folder, phase, *arguments):
     """How two processes end, of which the second has got SIGTERM when it was in a phase."""
     both = start([folder] * 2, *arguments)
-    text = next(line for line in both[0].stderr if f'"{phase}"' in line)
+    text = next((line for line in both[0].stderr if f'"{phase}"' in line), "")
     both[1].send_signal(signal.SIGTERM)
     first, second = ends_of(both)
     assert (first.code, second) == (0, Ended(0, "", "")), text + first.err

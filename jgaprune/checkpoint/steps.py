@@ -83,9 +83,14 @@ class Steps:
                 yield OSError(f"checkpoint {number} is damaged ({str(error) or repr(error):.200})")
 
     def forget_after(self, number: int) -> None:
-        """Deletes later ones: damaged, or of a search that has begun again."""
-        for later in [step for step in self._manager.all_steps() if step > number]:
-            self._manager.delete(later)
+        """Deletes later ones: damaged, or of a search that has begun again.
+
+        Raises:
+          OSError: they can't be deleted.
+        """
+        with self._explained():
+            for later in [step for step in self._manager.all_steps() if step > number]:
+                self._manager.delete(later)
 
     def close(self) -> None:
         """Waits, and gives up what can't be written."""

@@ -19,15 +19,20 @@ def memory_size(context: click.Context, parameter: click.Parameter, text: str | 
     return size
 
 
-def device_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds `--mesh`, `--islands`, `--migrate-every`, `--migrants` and `--memory-limit`."""
-    command = click.option(
+def memory_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds `--memory-limit`."""
+    return click.option(
         "--memory-limit",
         metavar="SIZE",
         callback=memory_size,
         help="Of a device, such as 8GiB: the search takes no more, or is refused with what would "
         "fit.  [default: all that it has]",
     )(command)
+
+
+def device_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds `--mesh`, `--islands`, `--migrate-every`, `--migrants` and `--memory-limit`."""
+    command = memory_option(command)
     command = click.option(
         "--migrants",
         type=click.IntRange(min=1),

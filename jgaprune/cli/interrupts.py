@@ -24,7 +24,7 @@ import click
 import jax
 from rich.console import Console
 
-from jgaprune.agreement import largest
+from jgaprune.agreement import largest, together
 from jgaprune.cli.faults import INTERRUPTED
 from jgaprune.cli.progress import Show
 from jgaprune.driver import Progress
@@ -63,8 +63,7 @@ class Interrupts:
         def record(progress: Progress) -> None:
             self.found |= progress.phase == "search"
             self.finishing = progress.phase in ("finish", "end")
-            if show is not None:
-                show(progress)
+            together(lambda: show and show(progress))  # a fault here is one of all
             asked = self._asked_of_any()
             over = progress.report is not None  # then the result is not given up
             if asked and not over:
@@ -82,7 +81,7 @@ class Interrupts:
         if number == signal.SIGTERM and self.kept:
             if not self.found and self._alone:
                 _end_process(f"stopped. {self.kept}", 0)
-            self.asked = Preempted
+            self.asked = self.asked or Preempted
             return
         if not self.found and (self._alone or self.asked is KeyboardInterrupt):
             _end_process("interrupted; nothing was written.", INTERRUPTED)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
-import jax
 
 from jgaprune import distributed
 
@@ -58,9 +57,8 @@ def connect(params: dict[str, Any]) -> None:
     given = {name: params.pop(name) for name in names}
     asked = any(value is not None for value in given.values())
     if params.pop("distributed") or asked or distributed.is_announced():
+        _keep_stdout_for_results()
         distributed.initialize(**given)
-        if jax.process_count() > 1:
-            _keep_stdout_for_results()
 
 
 def without_launch(arguments: Sequence[str]) -> list[str]:

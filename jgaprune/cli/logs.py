@@ -31,9 +31,10 @@ class Target(NamedTuple):
         """The same place if a path is relative to another folder."""
         if self.service == "tensorboard":
             return self._replace(place=os.path.join(folder, self.place))
-        if self.service == "mlflow" and self.place.startswith(_FILES):
-            path = os.path.join(folder, self.place.removeprefix(_FILES))
-            return self._replace(place=_FILES + path)
+        for scheme in (_FILES, "file:") if self.service == "mlflow" else ():
+            if self.place.startswith(scheme):
+                path = os.path.join(folder, self.place.removeprefix(scheme))
+                return self._replace(place=scheme + path)
         return self
 
 

@@ -10,6 +10,7 @@ import click
 from jgaprune.agreement import on_first, shared
 from jgaprune.checkpoint import read_document
 from jgaprune.cli.checkpoints import beside, params_of
+from jgaprune.cli.device_options import memory_option
 from jgaprune.cli.faults import explains_faults
 from jgaprune.cli.launch import connect, launch_options
 from jgaprune.cli.logs import Target, log_option
@@ -42,6 +43,7 @@ Examples:
 )
 @click.option("--weights", metavar="FILE", help="The dense weights, if they were moved since.")
 @click.option("--mesh", metavar="AXES", help="Other devices than before, such as pop=4.")
+@memory_option
 @launch_options
 @click.option("--out", metavar="DIR", help="Another folder for the result.")
 @output_options
@@ -52,6 +54,7 @@ def resume(
     weights: str | None,
     mesh: str | None,
     out: str | None,
+    memory_limit: int | None,
     logs: list[Target],
     **options: Any,
 ) -> None:
@@ -69,7 +72,8 @@ def resume(
     further = any(value is not None for value in budget.values())
     every, keep = params.pop("checkpoint_every"), params.pop("keep_checkpoints")
     params.pop("checkpoint_dir")
-    moved = {"weights": weights, "mesh": mesh, "out": out, "logs": logs}
+    moved: dict[str, Any] = {"weights": weights, "mesh": mesh, "out": out, "logs": logs}
+    moved["memory_limit"] = memory_limit
     params |= options | {name: value for name, value in moved.items() if value}
     if further:
         params |= budget

@@ -162,7 +162,7 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
         "--log-json", is_flag=True, help="Show progress as lines of JSON, for programs."
     )(command)
     command = click.option(
-        "--json", "as_json", is_flag=True, help="Print report.json instead of the table."
+        "--json", "as_json", is_flag=True, help="Print JSON instead of the table."
     )(command)
     return click.option(
         "--overwrite",

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from jgaprune.agreement import shared, together
-from jgaprune.driver.manifest import differences, manifest_of
+from jgaprune.driver.manifest import changed_surroundings, differences, manifest_of
 from jgaprune.model import Model
 
 
@@ -30,8 +30,8 @@ def check_alike(model: Model, call: Mapping[str, Any]) -> None:
 
 
 def _compare(first: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    if found := differences(first, own):
+    if found := [*differences(first, own), *changed_surroundings(first, own)]:
         raise ValueError(
             f"another run than that of process 0 was asked for: {'; '.join(found)}. All processes "
-            "make the same call, with the same files."
+            "make the same call, with the same files and versions, on machines of one kind."
         )

@@ -60,6 +60,11 @@ class Call(NamedTuple):
         apart = ("islands", "migrate_every", "migrants")
         return told | {name: getattr(self.devices, name) for name in apart}
 
+    def for_all(self) -> dict[str, Any]:
+        """What several processes must have in common: that, and what they run on."""
+        mesh = self.devices.described()["mesh"] or str(self.devices.mesh)
+        return self.decisive() | {"mesh": mesh, "memory_limit": self.memory_limit}
+
 
 def as_asked(arguments: Mapping[str, Any]) -> tuple[Call, Budget]:
     """The arguments of `prune` by name, in order."""

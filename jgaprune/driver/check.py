@@ -61,6 +61,7 @@ def _faults(call: Call, budget: Budget) -> list[str | None]:
         else f"preset must be one of {', '.join(PRESETS)}, got {call.preset!r}",
         _steps_fault(call.train_steps),
         _sparsity_fault(call.sparsity, model),
+        _limit_fault(call.memory_limit),
         None if call.inputs is None else _inputs_fault("inputs", call.inputs, model),
         _number_fault(call.num_inputs),
         *_masks_faults(call),
@@ -109,6 +110,12 @@ def _masks_faults(call: Call) -> list[str]:
         elif kinds != {"bool"}:
             faults.append(f"seed_masks {number} must be boolean, got {', '.join(sorted(kinds))}")
     return faults
+
+
+def _limit_fault(limit: object) -> str | None:
+    if limit is None or (isinstance(limit, int) and limit >= 1):
+        return None
+    return f"memory_limit must be None or bytes, a whole number from 1 up, got {limit!r}"
 
 
 def _number_fault(num_inputs: object) -> str | None:

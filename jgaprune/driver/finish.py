@@ -30,6 +30,7 @@ _Entry = tuple[Masks, Params, Buffers]
 """Masks, and the weights and statistics that belong to them."""
 _IMITATION = "output_distance"
 """What the choice goes by where the objective is the caller's own."""
+_CUT_SHORT = "The run was interrupted: not all that might have been chosen was distilled."
 _UNDISTILLED = "The run was interrupted: its weights are not distilled."
 
 
@@ -139,7 +140,10 @@ def finish(
             trained = _distilled(judge.model, entries[name], inputs, steps, key, tell)
             chosen = _better(judge, objective, chosen, f"{name}, distilled", trained, inputs)
     except KeyboardInterrupt:
-        chosen = chosen._replace(interrupted=True, warnings=(_UNDISTILLED,))
+        is_distilled = chosen.winner != winner
+        chosen = chosen._replace(
+            interrupted=True, warnings=(_CUT_SHORT if is_distilled else _UNDISTILLED,)
+        )
     return chosen
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jgaprune import spaces
-from jgaprune.driver.baselines import blank_scores, one_shot_masks
+from jgaprune.driver.baselines import blank_scores, given_scores, one_shot_masks
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.call import Call
 from jgaprune.driver.choices import REFITTING, protected
@@ -26,7 +26,7 @@ from jgaprune.driver.inputs import (
 from jgaprune.driver.plan import Choices, Plan, initial_of_stages, name_of, plan_search
 from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.racing import make_screens
-from jgaprune.driver.room import parts_of
+from jgaprune.driver.room import NoRoomError, parts_of
 from jgaprune.driver.train import choose_steps, choose_swaps
 from jgaprune.driver.wiring import build_ready, choose_repair, split_key
 from jgaprune.engine import memory_limit, most_of
@@ -105,6 +105,7 @@ def _plans(call: Call, asked: Budget, choices: Choices, ground: Ground) -> list[
     budget = PRESETS[call.preset].budget(asked, ground.refits is not None, generation)
     initial = initial_of_stages(model, choices, call.population, budget, islands)
     scores = blank_scores(choices.spaces, model, sparsity, fitted=_fitted(call, choices, ground))
+    scores |= given_scores(model.params, model.layout, call.given_masks)
     about = model, choices, ground.repair, ground.inputs
     swaps = None
     if call.gradient_swaps and call.train_steps != 0:
@@ -174,7 +175,7 @@ def _need(call: Call, name: str, plan: Plan, ground: Ground) -> StageNeed:
             shrinks=call.leaves_chunk_open,
             num_inputs=num_inputs,
         )
-    except ValueError as fault:
+    except NoRoomError as fault:
         return StageNeed(*about, None, {}, str(fault))
     need = most_of(ready.search.programs)
     parts = {} if need is None else parts_of(need, plan, call.model, ready.strategy)

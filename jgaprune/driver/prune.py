@@ -142,7 +142,7 @@ def prune(
       migrants: that go from every island to the next one, and take the places of worse ones.
       memory_limit: bytes that the search may take of a device, by default all that it has. Chunks
         are chosen to fit; what cannot fit is refused with what would. Where memory runs out all the
-        same, the search goes on in chunks half as large.
+        same, the search goes on in chunks half as large, unless it has several processes.
       evaluation_data: `(inputs, labels)` that only the report sees, never the search; for a
         language model `(tokens, next tokens)`, both `[N, L]`, which give perplexity as well.
       trust: whether the report looks closer at how far fitness can be trusted: on freshly
@@ -169,7 +169,8 @@ def prune(
     call, budget = as_asked(locals())
     checkpoints = as_checkpoints(checkpoint_dir)
     together(partial(check_call, call, budget, checkpoints))
-    check_alike(model, call.decisive() | vars(budget))
+    kept = None if checkpoints is None else checkpoints.interval()
+    check_alike(model, call.for_all() | vars(budget) | {"trust": trust, "checkpoints": kept})
     with (
         opened(checkpoints, model, call.decisive()) as keeper,
         audience(on_record, keeper.run if keeper else None) as tell,

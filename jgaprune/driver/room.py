@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from jgaprune.driver.devices import Devices
 from jgaprune.driver.plan import Plan
 from jgaprune.engine import (
     Build,
@@ -14,9 +15,14 @@ from jgaprune.engine import (
     TooLargeError,
     in_words,
     memory_limit,
+    num_shares,
     smaller,
 )
 from jgaprune.model import Model
+
+
+class NoRoomError(ValueError):
+    """A search does not fit into memory."""
 
 
 def bytes_of(tree: Any) -> int:
@@ -32,19 +38,21 @@ def bytes_of_genomes(plan: Plan) -> int:
     return plan.places * sum(sizes)
 
 
-def check_least(plan: Plan, model: Model, limit: int | None) -> None:
+def check_least(plan: Plan, model: Model, devices: Devices, limit: int | None) -> None:
     """Refuses, before anything is computed, what cannot fit however it is evaluated.
 
     Args:
       plan: what evolves.
       model: the dense network.
+      devices: among which islands are shared out.
       limit: bytes of a device; None for what it has.
 
     Raises:
-      ValueError: members, their children and two sets of weights alone are too much.
+      NoRoomError: the genomes of a generation and the weights alone are too much.
     """
-    limit = memory_limit() if limit is None else limit
-    genomes, weights = 2 * bytes_of_genomes(plan), 2 * bytes_of(model.params)
+    limit = room_of(limit)
+    shares = num_shares(devices.made().mesh) if plan.islands > 1 else 1  # type: ignore[arg-type]
+    genomes, weights = bytes_of_genomes(plan) // shares, bytes_of(model.params)
     if limit is None or genomes + weights <= limit:
         return
     fits = (limit - weights) * plan.places // max(1, genomes)
@@ -53,11 +61,17 @@ def check_least(plan: Plan, model: Model, limit: int | None) -> None:
         if fits > 1
         else "The network itself is too large"
     )
-    raise ValueError(
-        f"{plan.places} masks and their children need {in_words(genomes)}, dense and masked "
-        f"weights {in_words(weights)}, of the {in_words(limit)} that a device has. {advice}: pass "
-        "a smaller population, a space with fewer genes, or use a larger device."
+    raise NoRoomError(
+        f"{plan.places} masks need {in_words(genomes)} of each device and the weights "
+        f"{in_words(weights)}, of the {in_words(limit)} that there are. {advice}: pass a smaller "
+        "population, a space with fewer genes, or use a larger device."
     )
+
+
+def room_of(limit: int | None) -> int | None:
+    """Bytes that a search may take: no more than the caller's limit, and than the device has."""
+    there = memory_limit()
+    return min((one for one in (limit, there) if one is not None), default=None)
 
 
 def fitted(
@@ -78,12 +92,12 @@ def fitted(
       num_inputs: of the run, for advice.
 
     Raises:
-      ValueError: it doesn't; with what would fit.
+      NoRoomError: it doesn't; with what would fit.
     """
     try:
         return Fitting(build, strategy, limit, shrinks=shrinks)
     except TooLargeError as error:
-        raise ValueError(f"{error}. {_advice(build, error, limit, num_inputs)}.") from error
+        raise NoRoomError(f"{error}. {_advice(build, error, limit, num_inputs)}.") from error
 
 
 def _advice(build: Build, error: TooLargeError, limit: int | None, num_inputs: int) -> str:

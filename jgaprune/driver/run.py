@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from jgaprune.agreement import together
 from jgaprune.driver.budget import Budget
 from jgaprune.driver.call import Call
 from jgaprune.driver.devices import Devices
@@ -17,7 +18,7 @@ from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.progress import OnRecord, Progress, ended
 from jgaprune.driver.progression import Progression
 from jgaprune.driver.racing import make_screens
-from jgaprune.driver.room import check_least
+from jgaprune.driver.room import check_least, room_of
 from jgaprune.driver.seeding import Seeding, make_seeds
 from jgaprune.driver.settings import describe_run
 from jgaprune.driver.snapshot import Found
@@ -54,7 +55,10 @@ def run(call: Call, asked: Budget, keeper: Keeper | None, *, trust: bool, tell: 
     )
     initial = initial_of_stages(call.model, choices, call.population, asked, devices.islands)
     for stage in range(len(choices.spaces)):  # their errors
-        check_least(build_plan(initial=initial, stage=stage), call.model, call.memory_limit)
+        plan = build_plan(initial=initial, stage=stage)
+        if call.population is not None:  # the usual ones are small
+            check = partial(check_least, plan, call.model, call.devices, call.memory_limit)
+            together(check)
     known = keeper.prepared(layout, call.sparsity) if keeper else None
     found = keeper.found(layout) if keeper and known else None
 
@@ -146,12 +150,17 @@ def _stages(
         trial_seconds=watch.seconds["baselines"],
         screens=screens,
         devices=devices,
-        limit=call.memory_limit,
+        limit=_limit(call),
         shrinks=call.leaves_chunk_open,
         num_inputs=len(ground.inputs.all),
     )
     built = choices, call.sparsity, start.scores, build_plan, prepare, budget, keys.search
     return Stages(call.model, *built, watch, plan), screens
+
+
+def _limit(call: Call) -> int | None:
+    """The caller's, where the device has more: what it has depends on what else lies there."""
+    return call.memory_limit if room_of(call.memory_limit) == call.memory_limit else None
 
 
 def _is_seeded(call: Call, choices: Choices) -> bool:

@@ -73,8 +73,8 @@ class RunFolder:
 
     def begin(self, history: History) -> None:
         """What comes next follows this history, and no checkpoint that is not of it."""
-        self._steps.forget_after(len(history.best) - 1)
         try:
+            self._steps.forget_after(len(history.best) - 1)
             self._history.begin(history)
         except OSError as error:
             self._failed(NAME, error)

@@ -124,6 +124,11 @@ class Stages:
         key = self.key_of(found.stage)
         ready = self.prepare(plan, key=key, strategy=Strategy(**told["strategy"]), seeds={})
         ready = ready._replace(num_handed_over=told["handed_over"], num_seeds=told["seeds"])
+        if ready.strategy != Strategy(**told["strategy"]):
+            ready.fitting.warnings.append(
+                f"The device has room for {ready.strategy} only, where the run had "
+                f"{Strategy(**told['strategy'])}: from here on it rounds differently."
+            )
         is_best = found.best_stage == found.stage
         best = plan if is_best else self.plan_at(found.best_stage, found.entries)
         return Stage(plan, ready), unpack(found, best.space, ready.search, key)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jgaprune.agreement import largest
 from jgaprune.engine.memory import Need, in_words, memory_limit, most_of, need_of, ran_out_of_memory
 from jgaprune.engine.search import Search
 from jgaprune.engine.state import Record, SearchState
@@ -77,19 +78,27 @@ class Fitting:
 
     def _fitted(self) -> Search:
         while True:
-            need, room = None, self._limit
-            try:
-                search = self._build(self.strategy)
-                need = most_of(search.programs)
-                room = _room(search) if self._limit is None else self._limit
-                if need is None or room is None or need.total <= room:
-                    return search
-            except Exception as error:  # compilers measure on the device, too
-                if not ran_out_of_memory(error):
-                    raise
+            search, need, room = self._tried()
+            has_room = search is not None and (need is None or room is None or need.total <= room)
+            # Processes, which may differ in room, must run the same program.
+            if not largest(int(not has_room)):
+                assert search is not None
+                return search
             if self.strategy.chunk == 1 or not self._shrinks:
                 raise TooLargeError(self.strategy, need, room)
-            self.strategy = smaller(self.strategy, need, room)
+            next_one = self.strategy if has_room else smaller(self.strategy, need, room)
+            self.strategy = replace(self.strategy, chunk=-largest(-next_one.chunk))
+
+    def _tried(self) -> tuple[Search | None, Need | None, int | None]:
+        """The search, what it needs and what there is; None where there was no room to compile."""
+        try:
+            search = self._build(self.strategy)
+        except Exception as error:  # compilers measure on the device, too
+            if not ran_out_of_memory(error):
+                raise
+            return None, None, self._limit
+        room = _room(search) if self._limit is None else self._limit
+        return search, most_of(search.programs), room
 
     def _init(self, key: Key) -> tuple[SearchState, Record]:
         return self._trying(lambda search, key: search.init(key), key)
@@ -109,8 +118,8 @@ class Fitting:
             except Exception as error:  # allocators have many kinds of them
                 if not ran_out_of_memory(error):
                     raise
+                self._halve()  # before what was kept takes room again
                 given = jax.tree.map(_back, kept, given)
-                self._halve()
         return act(self._search, given)
 
     def _halve(self) -> None:

@@ -42,6 +42,7 @@ class _MLflow:
         self._id: str | None = None
 
     def open(self, run: str | None) -> int:
+        self._id = None
         self._client = self._mlflow.MlflowClient(tracking_uri=self._uri)
         found = self._client.get_experiment_by_name(self._experiment)
         place = found.experiment_id if found else self._client.create_experiment(self._experiment)

@@ -34,6 +34,7 @@ class _Wandb:
         self._run: Any = None
 
     def open(self, run: str | None) -> int:
+        self._run = None
         self._run = self._client.init(
             **self._place,
             id=run,
