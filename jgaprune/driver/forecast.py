@@ -23,9 +23,9 @@ from jgaprune.driver.inputs import (
     shows_norms,
     usual_number,
 )
+from jgaprune.driver.looks import screens_of
 from jgaprune.driver.plan import Choices, Plan, initial_of_stages, name_of, plan_search
 from jgaprune.driver.presets import PRESETS
-from jgaprune.driver.racing import make_screens
 from jgaprune.driver.room import NoRoomError, parts_of
 from jgaprune.driver.train import choose_steps, choose_swaps
 from jgaprune.driver.wiring import build_ready, choose_repair, split_key
@@ -148,16 +148,7 @@ def _need(call: Call, name: str, plan: Plan, ground: Ground) -> StageNeed:
     """Of the search in one space."""
     num_inputs = len(ground.inputs.all)
     about = name, plan.places, num_inputs
-    screens = make_screens(
-        call.model,
-        call.racing,
-        plan,
-        call.objective,
-        ground.inputs,
-        call.labels,
-        ground.repair,
-        ground.varied,
-    )
+    screens = screens_of(call, plan, ground)
     try:
         ready = build_ready(
             plan,

@@ -11,13 +11,13 @@ from jgaprune.driver.finish import finish_run
 from jgaprune.driver.ground import Ground, make_ground
 from jgaprune.driver.keep import NOTHING_KEPT
 from jgaprune.driver.keeper import Keeper
+from jgaprune.driver.looks import screens_of
 from jgaprune.driver.outcome import accuracy_of, make_report
 from jgaprune.driver.plan import Choices, Plan, initial_of_stages, plan_search
 from jgaprune.driver.prepared import Prepared
 from jgaprune.driver.presets import PRESETS
 from jgaprune.driver.progress import OnRecord, Progress, ended
 from jgaprune.driver.progression import Progression
-from jgaprune.driver.racing import make_screens
 from jgaprune.driver.room import check_least, room_of
 from jgaprune.driver.seeding import Seeding, make_seeds
 from jgaprune.driver.settings import describe_run
@@ -127,16 +127,7 @@ def _stages(
 ) -> tuple[Stages, tuple[Screen, ...]]:
     """The searches, ready to run one after another, and how their children are looked at."""
     start = prepared.start
-    screens = make_screens(
-        call.model,
-        call.racing,
-        plan,
-        call.objective,
-        ground.inputs,
-        call.labels,
-        ground.repair,
-        ground.varied,
-    )
+    screens = screens_of(call, plan, ground)
     each = ground.judge.seconds_per_evaluation(start.masks["lamp"])
     expected_seconds = budget.expected_seconds(plan.places, each)
     prepare = partial(

@@ -124,7 +124,8 @@ class Fitting:
 
     def _halve(self) -> None:
         before, self.strategy = self.strategy, smaller(self.strategy)
-        self._search, self._shrinks = self._fitted(), True
+        self._shrinks = True  # what was asked for has failed
+        self._search = self._fitted()
         self.warnings.append(
             f"The device ran out of memory with {before}: the search went on with {self.strategy}, "
             "from the generation before."
