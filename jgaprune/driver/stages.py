@@ -153,15 +153,8 @@ def run_stages(
     Raises:
       KeyboardInterrupt: before generation 0 of the first is evaluated.
     """
-    names, notes, warnings = stages.choices.spaces, list[dict[str, Any]](), tuple[str, ...]()
-    done: Progression | None = None
-    if found is None:
-        plan = stages.plan_at(0, [])
-        stage = Stage(plan, stages.prepare(plan, key=stages.key))
-        warnings = stage.ready.warnings
-    else:
-        stage, done = stages.again(found)
-        notes, warnings = found.document["notes"], tuple(found.document["warnings"])
+    names = stages.choices.spaces
+    stage, done, notes, warnings = _first(stages, found)
     stages.watch.lap("compile")
     keep.begin(done.history if done else History())
     for index in range(done.stage if done else 0, len(names)):
@@ -194,6 +187,18 @@ def run_stages(
             break
     assert done is not None  # there is at least one stage
     return Outcome(done, stage.plan.initial, notes, warnings)
+
+
+def _first(
+    stages: Stages, found: Found | None
+) -> tuple[Stage, Progression | None, list[dict[str, Any]], tuple[str, ...]]:
+    """The stage to run first, how far it had come, and the notes and warnings of those before."""
+    if found is not None:
+        told = found.document
+        return *stages.again(found), told["notes"], tuple(told["warnings"])
+    plan = stages.plan_at(0, [])
+    stage = Stage(plan, stages.prepare(plan, key=stages.key))
+    return stage, None, [], stage.ready.warnings
 
 
 def handed_over(done: Progression, last: MaskSpace, plan: Plan) -> Genomes:
