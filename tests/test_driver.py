@@ -158,7 +158,8 @@ SLOW = ("bases", "blocks", "channels", "input_channels", "scores")
 def test_every_space_runs_with_its_evolvers(space, evolver):
     # That of the default call trains and refits: with its shapes, its programs are those of there.
     same = {"inputs": inputs_for(MODEL, 32, seed=11), "train_steps": 10}
-    report = prune(space=space, evolver=evolver, **(same if space == "bases" else {}))
+    quick = {"bases": same, "weights": {"gradient_swaps": False}}  # test_swaps.py asks for them
+    report = prune(space=space, evolver=evolver, **quick.get(space, {}))
     assert count(report.masks) == SPACE_CASES[ROWS.get(space, space)].budget
     assert report.history.best == sorted(report.history.best, reverse=True)
 
@@ -408,7 +409,7 @@ def test_a_search_that_was_of_no_use_says_so():
 def test_failed_evaluations_are_reported():
     params = {"w": jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])}
     model = Model.from_fn(_fails_without_its_smallest, params, (3,))
-    report = jp.prune(model, sparsity=0.34, space="weights", **SMALL)
+    report = jp.prune(model, sparsity=0.34, space="weights", gradient_swaps=False, **SMALL)
     assert said(report, "evaluations gave NaN")
     assert np.isfinite(report.fitness["best"]) and bool(report.masks["w"][0, 0])
 

@@ -46,6 +46,7 @@ SPACE = jp.spaces.weights(
 OBJECTIVE = jp.objectives.output_distance(WIDE, inputs=SEEN)
 POPULATION = 8
 CALL = {"sparsity": SPARSITY, "inputs": INPUTS, "supplement": False, "space": "weights"}
+CALL["gradient_swaps"] = False  # compiling gradients takes longest
 WEIGHTS = str(files("jgaprune.assets") / "digits_cnn.pth")
 EIGHT = Strategy("vmap", POPULATION)
 
@@ -243,12 +244,16 @@ def test_a_plan_is_what_the_search_will_need():
     assert not tight.fits and "fit" in tight.stages[0].fault.rpartition("activations")[2]
 
 
+@pytest.mark.slow
 def test_a_plan_has_the_inputs_and_stages_of_the_run():
     found = jp.plan_memory(MODEL, sparsity=SPARSITY, num_inputs=32, space="offsets,weights")
     assert [stage.space for stage in found.stages] == ["offsets", "weights"]
     options = {"num_inputs": 32, "space": "offsets,weights", "evaluations": 64, "train_steps": 0}
-    report = jp.prune(MODEL, sparsity=SPARSITY, **options)
+    report = jp.prune(MODEL, sparsity=SPARSITY, gradient_swaps=False, **options)
     assert {stage.num_inputs for stage in found.stages} == {report.settings["num_inputs"]}
+
+
+def test_a_plan_refuses_what_a_run_would():
     with pytest.raises(TypeError, match="unknown"):
         jp.plan_memory(MODEL, sparsity=0.5, unknown=1)
     with pytest.raises(ValueError, match="sparsity"):
