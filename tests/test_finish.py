@@ -8,6 +8,7 @@ from helpers import INPUTS, LAYOUT, MODEL, RECONSTRUCT, SPARSITY, base, inputs_f
 
 import jgaprune as jp
 from jgaprune import saliency
+from jgaprune.driver import finish as driver_finish
 from jgaprune.driver import train
 from jgaprune.driver.contenders import best_of, contenders
 from jgaprune.driver.finish import finish
@@ -36,10 +37,28 @@ def test_the_better_on_held_out_inputs_wins_whatever_its_place():
     assert trees_equal((result.params, result.buffers), repaired(MODEL, None, GOOD))
 
 
-def test_what_it_measures_is_the_objective_on_the_held_out_inputs():
+@pytest.fixture
+def shown(monkeypatch):
+    """What the choice looks at: the inputs held out, and as many variations as were said."""
+    looks = []
+
+    def look(model, held_out, key):
+        looks.append(varied(model, held_out, key))
+        return looks[-1]
+
+    varied = driver_finish._shown
+    monkeypatch.setattr(driver_finish, "_shown", look)
+    return looks
+
+
+def test_what_it_measures_is_the_objective_on_the_held_out_inputs_and_variations(shown):
     result = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 0, KEY)
-    logits = MODEL.apply(result.params, result.buffers, HELD.held_out)
-    dense = MODEL.apply(MODEL.params, MODEL.buffers, HELD.held_out)
+    (looked_at,) = shown
+    rows = np.reshape(looked_at, (8, *HELD.held_out.shape))
+    np.testing.assert_array_equal(rows[0], HELD.held_out)
+    assert len(np.unique(rows.reshape(8, -1), axis=0)) == 8
+    logits = MODEL.apply(result.params, result.buffers, looked_at)
+    dense = MODEL.apply(MODEL.params, MODEL.buffers, looked_at)
     expected, _ = jp.objectives.compare_outputs(logits, dense)
     assert result.measures["good"].fitness == pytest.approx(float(expected), rel=1e-5)
     again = JUDGE.measure_weights(result.params, result.buffers)

@@ -3,14 +3,15 @@
 The best fitness of a search is the best of many, on inputs that the weights were fitted to. So
 the best masks found and the best seeds meet once more on inputs held out from everything; and so do
 the best of them and the best one-shot masks after their weights were distilled, for masks that are
-worse before that may be better after it.
+worse before that may be better after it. Few inputs are held out: variations of them join them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from jgaprune.driver.choices import choose_objective
@@ -22,6 +23,7 @@ from jgaprune.driver.progress import OnRecord, Progress, ignore
 from jgaprune.driver.progression import Progression
 from jgaprune.driver.seeding import Seeding
 from jgaprune.driver.train import distilled
+from jgaprune.inputs import variation_of
 from jgaprune.model import Model
 from jgaprune.report import Measure
 from jgaprune.types import Array, Buffers, Key, Masks, Objective, Params, Repair
@@ -30,6 +32,8 @@ _Entry = tuple[Masks, Params, Buffers]
 """Masks, and the weights and statistics that belong to them."""
 _IMITATION = "output_distance"
 """What the choice goes by where the objective is the caller's own."""
+_VARIATIONS = 7
+"""Of every input held out: an eighth is held out, so the choice sees as many as the search."""
 _CUT_SHORT = "The run was interrupted: not all that might have been chosen was distilled."
 _UNDISTILLED = "The run was interrupted: its weights are not distilled."
 
@@ -42,7 +46,7 @@ class Result(NamedTuple):
       params: its weights.
       buffers: its statistics.
       winner: its name.
-      measures: by name, fitness on the inputs held out, and accuracy.
+      measures: by name, fitness on the inputs held out with variations of them, and accuracy.
       interrupted: whether distilling was.
       warnings: why nothing was distilled where it was to be expected.
     """
@@ -116,6 +120,7 @@ def finish(
       objective: by which it is chosen.
       candidates: masks by name; where nothing is better, the first.
       inputs: of the run; without any held out nothing is chosen, and so nothing distilled.
+        What is held out is varied, too.
       steps: of training; 0 leaves it out.
       key: of training.
       also: candidates to distil besides the best one.
@@ -125,9 +130,8 @@ def finish(
         name: (masks, *repaired(judge.model, judge.repair, masks))
         for name, masks in candidates.items()
     }
-    measures = {
-        name: _measure(judge, objective, inputs.held_out, *one) for name, one in entries.items()
-    }
+    measure = partial(_measure, judge, objective, _shown(judge.model, inputs.held_out, key))
+    measures = {name: measure(*one) for name, one in entries.items()}
     winner = fittest(measures)
     chosen = Result(*entries[winner], winner, measures)
     if not steps:
@@ -138,7 +142,7 @@ def finish(
     try:
         for name in dict.fromkeys((winner, *also)):
             trained = _distilled(judge.model, entries[name], inputs, steps, key, tell)
-            chosen = _better(judge, objective, chosen, f"{name}, distilled", trained, inputs)
+            chosen = _better(measure, chosen, f"{name}, distilled", trained)
     except KeyboardInterrupt:
         is_distilled = chosen.winner != winner
         chosen = chosen._replace(
@@ -157,32 +161,39 @@ def _distilled(
     return masks, weights, statistics
 
 
-def _better(
-    judge: Judge, objective: str, chosen: Result, name: str, entry: _Entry, inputs: Inputs
-) -> Result:
+def _better(measure: Callable[..., Measure], chosen: Result, name: str, entry: _Entry) -> Result:
     """What was chosen so far, or the entry if it is better; both are measured."""
-    measures = {**chosen.measures, name: _measure(judge, objective, inputs.held_out, *entry)}
+    measures = {**chosen.measures, name: measure(*entry)}
     if fittest({one: measures[one] for one in (chosen.winner, name)}) == name:
         chosen = Result(*entry, name, measures)
     return chosen._replace(measures=measures)
 
 
+def _shown(model: Model, held_out: Array | tuple[()], key: Key) -> Array | tuple[()]:
+    """The inputs held out, and variations of them."""
+    if not isinstance(held_out, jax.Array) or not len(held_out):
+        return ()
+    vary = variation_of(model.spec)
+    keys = jax.random.split(jax.random.fold_in(key, 1), _VARIATIONS)
+    return jnp.concatenate([held_out, *(vary(one, held_out) for one in keys)])
+
+
 def _measure(
     judge: Judge,
     objective: str,
-    held_out: Array | tuple[()],
+    shown: Array | tuple[()],
     masks: Masks,
     params: Params,
     buffers: Buffers,
 ) -> Measure:
     """Of finished weights: nothing is repaired any more."""
     fitness = None
-    if isinstance(held_out, jax.Array) and len(held_out):
-        as_is = Repair(held_out, Partial(_as_is, judge.model.apply, held_out, params, buffers))
-        score = choose_objective(objective, judge.model, held_out, None, as_is)
+    if isinstance(shown, jax.Array):
+        as_is = Repair(shown, Partial(_as_is, judge.model.apply, shown, params, buffers))
+        score = choose_objective(objective, judge.model, shown, None, as_is)
         fitness = fitness_of(score, judge.key, masks)
     return judge.measure_weights(params, buffers, fitness)
 
 
-def _as_is(apply, held_out: Array, params: Params, buffers: Buffers, *masked):
-    return apply(params, buffers, held_out), params, buffers
+def _as_is(apply, shown: Array, params: Params, buffers: Buffers, *masked):
+    return apply(params, buffers, shown), params, buffers
