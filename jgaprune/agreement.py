@@ -61,7 +61,8 @@ def together(step: Callable[[], T]) -> T:
     """Does something on every process; where it fails on one, it fails on all.
 
     Raises:
-      ValueError: or OSError, as on the process where it failed, which is named.
+      ValueError: or OSError, KeyboardInterrupt, or else RuntimeError, as on the process where it
+        failed, which is named.
     """
     return _answered(step, "process {}: ")
 
@@ -76,7 +77,7 @@ def _answered(step: Callable[[], T], named: str) -> T:
         return step()
     try:
         result, fault = step(), None
-    except Exception as error:  # whatever it is, the others must not wait for this process
+    except (Exception, KeyboardInterrupt) as error:  # the others must not wait for this process
         result, fault = None, error
     faults = [json.loads(text) for text in _everyones(json.dumps(_described(fault)))]
     if fault is not None:
@@ -87,14 +88,15 @@ def _answered(step: Callable[[], T], named: str) -> T:
     return result  # type: ignore[return-value]
 
 
-_KINDS: dict[str, type[Exception]] = {
+_KINDS: dict[str, type[BaseException]] = {
     "ValueError": ValueError,
     "OSError": OSError,
+    "KeyboardInterrupt": KeyboardInterrupt,
     "RuntimeError": RuntimeError,
 }
 
 
-def _described(fault: Exception | None) -> Any:
+def _described(fault: BaseException | None) -> Any:
     if fault is None:
         return None
     kind = next((name for name, one in _KINDS.items() if isinstance(fault, one)), "RuntimeError")

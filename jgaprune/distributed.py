@@ -5,7 +5,11 @@ All of them make the same calls with the same arguments. How they are connected 
 """
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import NoReturn
 
 import jax
 from jax.experimental import multihost_utils
@@ -18,7 +22,14 @@ _VARIABLES = {
 _TIMEOUT = "xla_cpu_collective_timeout_seconds"
 _TIMEOUT_SECONDS = 600
 _LEAVING_SECONDS = 30
-"""One that ends with an error waits so long for the others, which JAX then ends, too."""
+"""One that ends while others are at work waits so long for them; JAX then ends them, too."""
+Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
+"""What Python calls with an error that nobody caught."""
+_TRANSPORTS = ("Gloo ", "NCCL ")
+LOST = (
+    "another process of this run has ended, or can't be reached: see what that one says. A run "
+    "that is kept (--checkpoint-every) goes on from its last checkpoint with jgaprune resume."
+)
 
 
 def initialize(
@@ -31,6 +42,9 @@ def initialize(
     What is left out is taken from the variables `JGAPRUNE_COORDINATOR`, `JGAPRUNE_NUM_PROCESSES`
     and `JGAPRUNE_PROCESS_ID`. Where nothing is said at all, JAX finds the others on a cluster that
     it knows: Slurm, Kubernetes, a TPU pod, Open MPI. CPUs talk through gloo.
+
+    From then on an error that nobody catches ends this process without waiting for the others,
+    which would wait for it.
 
     Args:
       coordinator: address and port of process 0, such as `10.0.0.1:1234`.
@@ -56,11 +70,34 @@ def initialize(
             "one's id."
         ) from error
     multihost_utils.sync_global_devices("jgaprune")  # CPUs find each other now, while all are here
+    if jax.process_count() > 1:
+        sys.excepthook = partial(_tell_and_leave, sys.excepthook)
 
 
 def is_announced() -> bool:
     """Whether variables say that this is one of several processes."""
     return any(variable in os.environ for variable in _VARIABLES.values())
+
+
+def has_lost_others(error: BaseException) -> bool:
+    """Whether an error, which may be of any type, says that another process can't be reached."""
+    return jax.process_count() > 1 and any(name in str(error) for name in _TRANSPORTS)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process at once, where leaving in order would wait for the others."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _tell_and_leave(
+    tell: Hook, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    tell(kind, error, trace)
+    if has_lost_others(error):
+        print(f"jgaprune: {LOST}", file=sys.stderr)
+    leave(1)
 
 
 def _wait_for_slow_ones() -> None:

@@ -380,12 +380,7 @@ def test_an_interrupt_returns_whole_generations():
     report = prune(on_record=interrupt, evaluations=400)
     assert report.interrupted and report.evaluations < 400
     assert report.evaluations == 4 * (report.generations + 1)
-    assert [call.phase for call in calls][:4] == [
-        "inputs",
-        "baselines",
-        "training",
-        "compile",
-    ]
+    assert [call.phase for call in calls][:4] == ["inputs", "baselines", "compile", "search"]
 
 
 def test_an_interrupt_before_there_is_anything_is_passed_on():

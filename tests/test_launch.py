@@ -13,6 +13,7 @@ from process_launcher import write_files
 from jgaprune import agreement, distributed
 from jgaprune.cli import interrupts, main
 from jgaprune.driver import Progress
+from jgaprune.driver.progress import audience
 from jgaprune.engine import mesh_fault
 
 LAUNCH = ("--coordinator", "10.0.0.1:1234", "--num-processes=2", "--process-id", "1")
@@ -94,6 +95,32 @@ def test_a_fault_of_one_process_is_a_fault_of_all(monkeypatch, several, kind):
     monkeypatch.setattr(agreement, "is_first", lambda: False)
     with pytest.raises(kind, match="^no such file$"):
         agreement.on_first(lambda: pytest.fail("is done on the first alone"))
+
+
+def test_what_a_listener_of_one_process_raises_is_raised_on_all(monkeypatch, several):
+    for kind in (RuntimeError, KeyboardInterrupt):
+        other = json.dumps(agreement._described(kind("its own trouble")))
+        monkeypatch.setattr(agreement, "_everyones", lambda text, other=other: [text, other])
+        with audience(None) as tell, pytest.raises(kind, match="^process 1: its own trouble$"):
+            tell(Progress("inputs"))
+
+
+LOST = jax.errors.JaxRuntimeError("INTERNAL: Gloo AllGather failed: Connection reset by peer")
+
+
+@pytest.mark.parametrize(("error", "is_said"), [(LOST, True), (KeyError("own"), False)])
+def test_an_error_nobody_catches_is_told_and_ends_the_process(
+    monkeypatch, several, capsys, error, is_said
+):
+    told, codes = [], []
+    monkeypatch.setattr(distributed, "leave", codes.append)
+    distributed._tell_and_leave(lambda *args: told.append(args), type(error), error, None)
+    assert told == [(type(error), error, None)] and codes == [1]
+    assert ("another process of this run has ended" in capsys.readouterr().err) == is_said
+
+
+def test_an_error_of_one_process_is_no_lost_process():
+    assert not distributed.has_lost_others(LOST)
 
 
 @pytest.mark.parametrize("size", [0, 1, 4, 9, 64])

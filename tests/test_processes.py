@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -124,6 +125,22 @@ def test_a_signal_to_one_stops_all_and_the_run_ends_as_if_never_stopped(folder):
     done = len(Path("cut.checkpoints/history.jsonl").read_text().splitlines()) - 1
     steps = [int(path.name) for path in Path("cut.checkpoints/checkpoints").iterdir()]
     assert 0 < done < 300 and max(steps) == done, ends
+    alone("resume", "cut", "--quiet")
+    assert_same_result(folder, "whole", "cut", 300)
+
+
+def test_the_others_end_with_one_that_is_killed_and_the_run_goes_on(folder):
+    asked = (*PRUNE, *WAYS["masks"], "--generations", "300", "--log-json", "--out")
+    alone(*asked, "whole")
+    both = start([folder] * 2, *asked, "cut", "--checkpoint-every", "20")
+    lines = (line for line in both[0].stderr if '"search"' in line)
+    assert any(json.loads(line)["generation"] >= 40 for line in lines)
+    both[1].kill()
+    killed = time.monotonic()
+    first, second = ends_of(both)
+    assert (first.code, second.code) == (1, -signal.SIGKILL), first.err
+    assert time.monotonic() - killed < 20  # JAX alone waits longer
+    assert "another process of this run has ended" in first.err and "Traceback" not in first.err
     alone("resume", "cut", "--quiet")
     assert_same_result(folder, "whole", "cut", 300)
 

@@ -11,10 +11,12 @@ from typing import Any
 
 import click
 
+from jgaprune.distributed import LOST, has_lost_others, leave
 from jgaprune.engine import ran_out_of_memory
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+LOST_OTHERS = 1
 _NO_MEMORY = (
     "out of memory; jgaprune plan says what a search needs. Fewer inputs, a smaller population or "
     "--chunk, or a larger device help."
@@ -34,19 +36,26 @@ def explains_faults(command: Callable[..., None]) -> Callable[..., None]:
         try:
             with _terminate_as_interrupt():
                 command(*args, **kwargs)
-        except (ValueError, OSError) as error:
-            click.echo(f"jgaprune: {error}", err=True)
-            raise click.exceptions.Exit(BAD_INPUT) from error
-        except Exception as error:
-            if not ran_out_of_memory(error):
-                raise
-            click.echo(f"jgaprune: {_NO_MEMORY} ({str(error):.200})", err=True)
-            raise click.exceptions.Exit(BAD_INPUT) from error
         except KeyboardInterrupt:
             click.echo("jgaprune: interrupted; nothing was written.", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
+        except Exception as error:
+            if has_lost_others(error):
+                click.echo(f"jgaprune: {LOST} ({str(error):.200})", err=True)
+                leave(LOST_OTHERS)
+            if (explained := _explained(error)) is None:
+                raise
+            click.echo(f"jgaprune: {explained}", err=True)
+            raise click.exceptions.Exit(BAD_INPUT) from error
 
     return guarded
+
+
+def _explained(error: Exception) -> str | None:
+    """What is wrong with the user's input; None where that is not what is wrong."""
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    return f"{_NO_MEMORY} ({str(error):.200})" if ran_out_of_memory(error) else None
 
 
 def collect(*steps: Callable[[], Any]) -> list[Any]:

@@ -22,7 +22,7 @@ _PHASES = {
     "training": "training masks",
     "compile": "compiling",
     "search": "searching",
-    "finish": "choosing the result and distilling it",
+    "finish": "finishing the result",
     "end": "done",
 }
 _LARGE = ("history", "report")

@@ -57,6 +57,7 @@ class Call(NamedTuple):
         """All but the model, which is described for itself, and the device, which may change."""
         described = ("model", "devices", "memory_limit")
         told = {name: value for name, value in self._asdict().items() if name not in described}
+        told["seed_masks"] = self.given_masks or None
         apart = ("islands", "migrate_every", "migrants")
         return told | {name: getattr(self.devices, name) for name in apart}
 

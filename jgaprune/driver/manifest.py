@@ -75,6 +75,8 @@ def _pair(one: object, other: object) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
     text = str(value)
     is_digest = len(text) == 64 and set(text) <= set("0123456789abcdef")
     return f"{text[:_SHOWN]}..." if is_digest else text

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
+from jgaprune.agreement import together
 from jgaprune.report import History, Report
 
 
@@ -67,6 +68,8 @@ def audience(
 ) -> Iterator[OnRecord]:
     """Several listeners as one while the block runs, told in their order.
 
+    What one raises is raised on all processes.
+
     Args:
       listeners: one, several or none.
       run: what the run is known by.
@@ -79,7 +82,6 @@ def audience(
 
         def tell(progress: Progress) -> None:
             told = replace(progress, run=run)
-            for one in given:
-                one(told)
+            together(lambda: [one(told) for one in given])
 
         yield tell

@@ -153,8 +153,8 @@ def prune(
         a run in the folder is to be gone on with. The folder also receives `history.jsonl`.
       on_record: called with a `Progress` between blocks of generations and at the end; or several,
         called in their order, such as the logs of `jgaprune.telemetry`. What one raises ends the
-        run; where it is kept, that is up to the last generation. Of several processes all raise
-        the same at the same call, or none.
+        run, on all processes if there are several; where it is kept, that is up to the last
+        generation.
 
     Returns:
       The pruned and repaired weights, the masks, and how they compare with one-shot pruning.

@@ -70,7 +70,6 @@ def make_seeds(
     baselines = measure_baselines(ground.judge, masks)
     watch.lap("baselines")
 
-    tell(Progress("training"))
     steps, warnings = choose_steps(
         model,
         usual_steps,
@@ -80,6 +79,7 @@ def make_seeds(
         inputs=inputs,
     )
     if steps.masks:
+        tell(Progress("training"))
         start = scores["lamp" if refits is None else best_of(baselines)]
         trained = train_masks(model, sparsity, inputs.all, start, refits, steps.masks, key)
         scores["straight_through"] = trained
