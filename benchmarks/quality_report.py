@@ -92,7 +92,13 @@ def draw(path: Path, cells: Sequence[Cell]) -> None:
             panel.set(xlabel="accuracy, %", title=f"inputs: {source}", ylim=(len(names) - 0.4, -1))
             panel.set_yticks(range(len(names)), [""] * len(names) if number else labels)
             panel.get_yticklabels()[-1].set_fontweight("bold")
-        axes[-1].legend(title="sparsity", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        marks = {}  # of all panels, each once
+        for panel in axes:
+            handles, shown = panel.get_legend_handles_labels()
+            marks |= dict(zip(shown, handles, strict=True))
+        order = sorted(marks, key=lambda label: float(label.split()[0]))
+        about = {"title": "sparsity", "loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+        axes[-1].legend([marks[one] for one in order], order, **about)
 
 
 def _draw_source(panel: Any, names: list[str], source: str, cells: Sequence[Cell]) -> None:

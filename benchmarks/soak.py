@@ -9,7 +9,7 @@ population lies on all.
 
     python benchmarks/soak.py --generations 150 --every 1 --kill-after 1 14 --kills 50
     python benchmarks/soak.py --generations 150 --every 1 --kill-after 1 20 --kills 50 --devices 8
-    python benchmarks/soak.py --generations 20000 --every 20s --kill-after 120 300
+    python benchmarks/soak.py --generations 24000 --every 20s --kill-after 120 300
 
 Writes a JSON file and ends with 1 if anything differs. `--smoke` kills one short run once.
 """
