@@ -122,7 +122,8 @@ def _by_variations(
     vary, away = variation_of(model.spec), [one.distance for one in candidates]
     for draw in range(draws):
         few = np.random.default_rng(draw).permutation(len(others))[:NUM_HELD_OUT]
-        held_out, keys = jnp.asarray(others[few]), jax.random.split(jax.random.key(draw), 15)
+        held_out = jnp.asarray(others[few])
+        keys = jax.random.split(jax.random.key(draw), VARIATIONS[-1])
         shown = jnp.concatenate([held_out, *(vary(key, held_out) for key in keys)])
         looks = partial(_logits, model, inputs=shown)
         dense, logits = looks(_dense(model)), [looks(one.weights) for one in candidates]
