@@ -394,7 +394,7 @@ def test_an_interrupt_before_there_is_anything_is_passed_on():
 def test_a_search_that_was_of_no_use_says_so():
     idle = prune(evaluations=4)
     assert idle.fitness["best"] == idle.fitness["start"]
-    assert said(idle, "nothing better than the one-shot masks of")
+    assert said(idle, "found nothing better, with the same repair, than masks known before it: ")
     unseeded = prune(seeds=False, evaluations=400, population=8)
     best = min(baseline.repaired.fitness for baseline in unseeded.baselines.values())
     assert unseeded.fitness["best"] < best

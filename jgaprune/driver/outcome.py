@@ -80,6 +80,6 @@ def _disappointments(best: float, baselines: dict[str, Baseline]) -> tuple[str, 
     if not unbeaten:
         return ()
     return (
-        f"The search found nothing better than the one-shot masks of {' and '.join(unbeaten)} "
-        "with the same repair. Give it a larger budget.",
+        "The search found nothing better, with the same repair, than masks known before it: "
+        f"{', '.join(unbeaten)}. Give it a larger budget.",
     )
