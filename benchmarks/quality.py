@@ -7,8 +7,8 @@ and the best of them (by fitness) with its weights distilled as long as ours, an
 choice at the end. Rivals, by choice: SparseGPT; masks trained straight through from LAMP, weights
 untouched; random search with our seeds, training and repair; hill climbing with the same, from the
 best two seeds; our search with the weights untouched, or with no repair at all; and the paper's
-five strategies without labels. Searches get the same number of evaluations. The labelled test
-images are seen by the report only.
+five strategies without labels. Searches get the same number of evaluations and steps of training,
+or evaluations for these steps. The labelled test images are seen by the report only.
 
     python benchmarks/quality.py WEIGHTS --arch cifar_resnet20 --inputs UNLABELLED.npz \
         --eval-data TEST.npz

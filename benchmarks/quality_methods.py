@@ -130,11 +130,7 @@ def measure_missing(
         run[STRAIGHT_THROUGH] = _straight_through(task, inputs or _inputs(task), steps)
         yield STRAIGHT_THROUGH
     for name in (one for one in rivals if one in SEARCHES and one not in run.get("rivals", {})):
-        equal = {
-            "evaluations": settings["evaluations"],
-            "train_steps": settings["train_steps"]["masks"],
-        }
-        report = _search(task, {**SEARCHES[name], **equal})
+        report = _search(task, {**SEARCHES[name], **_equal(name, run["evolved"])})
         run.setdefault("rivals", {})[name] = _outcome(report)
         yield name
 
@@ -153,6 +149,25 @@ def _search(task: Task, choices: dict[str, Any]) -> dict[str, Any]:
 
 def _outcome(report: dict[str, Any]) -> dict[str, Any]:
     return {"accuracy": report["accuracy"]["pruned"], **{name: report[name] for name in _KEPT}}
+
+
+def _equal(name: str, ours: dict[str, Any]) -> dict[str, int]:
+    """The budget of a rival's search: what the default call took.
+
+    Args:
+      name: of the rival.
+      ours: outcome of the default call.
+    """
+    settings = ours["settings"]
+    evaluations, steps = settings["evaluations"], settings["train_steps"]
+    if name not in PAPER:
+        return {"evaluations": evaluations, "train_steps": steps["masks"]}
+    num_distilled = sum(one.endswith(_of_distilled("")) for one in ours["candidates"])
+    trainings = [steps["masks"], *num_distilled * [steps["weights"]]]
+    costs = (
+        jp.training.Training(one).evaluations(settings["num_inputs"]) for one in trainings if one
+    )
+    return {"evaluations": evaluations + sum(costs)}
 
 
 def _inputs(task: Task) -> Inputs:
