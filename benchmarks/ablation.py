@@ -46,7 +46,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "racing, two looks": {"racing": (jp.Racing(1 / 16, 1 / 2), jp.Racing(1 / 4, 1 / 4))},
 }
 REACHED = "accuracy of the best, refitted, %"
-SEARCHES = ("default", "random search", "hill climbing", "racing", "bases, then weights")
+SEARCHES = {
+    "default": "-",
+    "random search": "--",
+    "hill climbing": "-",
+    "racing": ":",
+    "bases, then weights": "--",
+}
+"""Those that are drawn, and by which line: some lie upon each other."""
 
 
 def main() -> None:
@@ -104,7 +111,7 @@ def _run(model, data, given, name: str, key: int, options: argparse.Namespace) -
     report = jp.prune(
         model,
         sparsity=options.sparsity,
-        inputs=given,
+        inputs=given if given is None else given[: VARIANTS[name].get("num_inputs")],
         key=key,
         evaluation_data=data,
         **{**VARIANTS[name], **budget},
@@ -134,26 +141,27 @@ def _line(runs: list[dict[str, Any]], name: str) -> str:
 def _write(path: Path, about: dict[str, Any], runs: list[dict[str, Any]]) -> None:
     write(path, document(__doc__, **about, runs=runs))
     with picture(path, 16, 4, panels=4) as axes:
-        for name in SEARCHES:
+        for name, style in SEARCHES.items():
             mine = [run for run in runs if run["variant"] == name]
             for run in mine[:1]:
-                _draw(axes, run)
+                _draw(axes, run, style)
         for panel in axes:
             panel.legend(fontsize=7)
 
 
-def _draw(axes: Any, run: dict[str, Any]) -> None:
+def _draw(axes: Any, run: dict[str, Any], style: str) -> None:
     """Fitness and accuracy, over evaluations and over seconds."""
     history, seconds = run["history"], run["seconds"]["search"]
+    look = {"where": "post", "label": run["variant"], "linestyle": style}
     evaluations = history["evaluations"]
     times = [seconds * count / evaluations[-1] for count in evaluations]
-    axes[0].step(evaluations, history["best"], where="post", label=run["variant"])
-    axes[1].step(times, history["best"], where="post", label=run["variant"])
+    axes[0].step(evaluations, history["best"], **look)
+    axes[1].step(times, history["best"], **look)
     counts, reached = zip(*history["accuracy"], strict=True)
     shown = [100 * one for one in reached]
-    axes[2].step(counts, shown, where="post", label=run["variant"])
+    axes[2].step(counts, shown, **look)
     moments = [seconds * count / evaluations[-1] for count in counts]
-    axes[3].step(moments, shown, where="post", label=run["variant"])
+    axes[3].step(moments, shown, **look)
     axes[0].set(xlabel="evaluations", ylabel="best fitness so far")
     axes[1].set(xlabel="seconds of search, in proportion", ylabel="best fitness so far")
     axes[2].set(xlabel="evaluations", ylabel=REACHED)
