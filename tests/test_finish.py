@@ -82,6 +82,20 @@ def test_distilled_weights_are_kept_only_where_they_are_better(monkeypatch):
     assert spoiled.winner == "good" and any(leaf.any() for leaf in spoiled.params.values())
 
 
+def test_distilled_statistics_are_those_of_what_the_training_saw(monkeypatch):
+    monkeypatch.setattr(train, "variation_of", lambda spec: _negated)
+    start = repaired(MODEL, RECONSTRUCT, GOOD)
+    params, buffers = train.distilled(MODEL, start, GOOD, HELD._replace(num_for_repair=2), 2, KEY)
+    delta = jp.repair.batch_norm_delta(MODEL, -INPUTS)
+    _, _, expected = delta.fit(params, MODEL.buffers)
+    for name, leaf in expected.items():
+        np.testing.assert_allclose(buffers[name], leaf, rtol=1e-5, atol=1e-6)
+
+
+def _negated(key, inputs):
+    return -inputs
+
+
 def test_others_are_distilled_too_and_the_best_of_all_is_kept():
     found = {"good": GOOD, "bad": BAD}
     alone = finish(JUDGE, "output_distance", found, HELD, 3, KEY)

@@ -159,6 +159,9 @@ def distilled(
 ) -> tuple[Params, Buffers]:
     """Repaired weights trained further, with the batch-norm statistics that belong to them.
 
+    The statistics move as they did in training, on variations of all inputs: where much has been
+    removed, other inputs would move them elsewhere, and undo what was learnt.
+
     Args:
       model: the dense network.
       repaired: weights and statistics that the run's repair made of the masks.
@@ -168,6 +171,7 @@ def distilled(
       key: of its batches.
       on_step: called before every step.
     """
+    vary = variation_of(model.spec)
     params = distil(
         imitation(model),
         repaired[0],
@@ -175,10 +179,11 @@ def distilled(
         inputs.all,
         key,
         settings=Training(steps),
-        vary=variation_of(model.spec),
+        vary=vary,
         on_step=on_step,
     )
-    return _corrected(batch_norm_delta(model, inputs.for_repair), params, model.buffers)
+    seen = vary(jax.random.fold_in(key, steps), inputs.all)
+    return _corrected(batch_norm_delta(model, seen), params, model.buffers)
 
 
 def has_gradient(model: Model, inputs: Array) -> bool:
