@@ -19,7 +19,7 @@ from jgaprune.driver.inputs import NUM_INPUTS, Inputs, hold_out, make_inputs
 from jgaprune.driver.measure import EvaluationData, repaired
 from jgaprune.driver.train import train_masks
 from jgaprune.driver.wiring import Keys, make_judge, make_repair, split_key
-from jgaprune.inputs import gaussian_noise
+from jgaprune.inputs import gaussian_noise, variation_of
 from jgaprune.report import accuracy
 from jgaprune.types import Array, Masks, Scores
 
@@ -231,9 +231,14 @@ def _straight_through(task: Task, inputs: Inputs, steps: int) -> dict[str, Any]:
     scores = train_masks(model, task.sparsity, inputs.all, lamp, None, steps, task.keys.masks)
     masks = _masks(task, scores)
     seconds = time.perf_counter() - started
-    reached = {
-        name: accuracy(model, *repaired(model, make_repair(model, inputs, name), masks), *task.data)
+    varied = variation_of(model.spec)(task.keys.unseen, inputs.all)
+    repairs = {
+        name: make_repair(model, inputs, name, varied)
         for name in ("batch_norm_delta", "reconstruct")
+    }
+    reached = {
+        name: accuracy(model, *repaired(model, repair, masks), *task.data)
+        for name, repair in repairs.items()
     }
     return {"accuracy": reached, "steps": steps, "seconds": seconds}
 

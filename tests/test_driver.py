@@ -138,6 +138,22 @@ def test_the_repair_works_on_synthesised_inputs_alone(monkeypatch, usual):
     assert trees_equal(buffers, expected)
 
 
+@pytest.mark.parametrize("origin", ["given", "noise"])
+def test_statistics_are_taken_from_inputs_and_variations_by_turns_but_from_noise_as_it_is(
+    usual, origin
+):
+    inputs = driver_inputs.Inputs(INPUTS, 6, origin)
+    seen = np.array(INPUTS)
+    if origin == "given":
+        seen[1::2] *= -1
+    repair = wiring.make_repair(MODEL, inputs, "batch_norm_delta", -INPUTS)
+    np.testing.assert_array_equal(repair.inputs, seen)
+    params = apply_masks(MODEL.params, usual.masks)
+    _, _, buffers = repair.fit(params, MODEL.buffers)
+    _, _, expected = jp.repair.batch_norm_delta(MODEL, seen[:6]).fit(params, MODEL.buffers)
+    assert trees_equal(buffers, expected)
+
+
 ROWS = {
     "blocks": "offsets_block",
     "channels": "offsets_output_channel",

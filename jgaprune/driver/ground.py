@@ -23,7 +23,7 @@ class Ground(NamedTuple):
       repair: its name, or the caller's own.
       fitted: the repair on these inputs; None for none.
       varied: the inputs varied once more, for fitness where weights are refitted to the inputs
-        themselves; None with labels, which would not hold.
+        themselves, and for statistics; None with labels, which would not hold.
       judge: measures masks.
     """
 

@@ -140,6 +140,19 @@ def hold_out(inputs: Inputs, key: Key) -> Inputs:
     )
 
 
+def alternating(inputs: Array, variations: Array) -> Array:
+    """Every other input gives way to its variation.
+
+    Masks trained on variations need the statistics of some; one-shot masks do as well with them.
+
+    Args:
+      inputs: `[N, ...]`.
+      variations: of them, `[N, ...]`.
+    """
+    is_odd = jnp.arange(len(inputs)) % 2 == 1
+    return jnp.where(is_odd.reshape(-1, *(1,) * (inputs.ndim - 1)), variations, inputs)
+
+
 def _divided(indices: Array, key: Key) -> tuple[Array, Array]:
     """Most of the indices in their order, and a random few."""
     few = len(indices) // _HELD_OUT

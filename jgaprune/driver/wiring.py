@@ -10,7 +10,7 @@ import numpy as np
 
 from jgaprune.driver.choices import REFITTING, choose_objective
 from jgaprune.driver.devices import ONE_DEVICE, Devices
-from jgaprune.driver.inputs import Inputs
+from jgaprune.driver.inputs import Inputs, alternating
 from jgaprune.driver.measure import EvaluationData, Judge, decoded, encoded
 from jgaprune.driver.plan import Choices, Plan
 from jgaprune.driver.room import fitted
@@ -96,18 +96,23 @@ def make_repair(
       model: the dense network.
       inputs: of the run.
       repair: its name, or the repair.
-      shown: what fitness is measured on where weights are refitted to the inputs; by default
-        the inputs themselves.
+      shown: variations of all inputs: fitness is measured on them where weights are refitted to
+        the inputs, and every other input gives way to its own where only statistics move, unless
+        it is noise; by default the inputs themselves.
     """
     if not isinstance(repair, str):
         return as_pytree(repair)
     if repair == "none":
         return None
-    first, rest = inputs.for_repair, inputs.all[inputs.num_for_repair :]
     if repair in REFITTING:
-        return reconstruct(model, first, shown=inputs.all if shown is None else shown)
+        everything = inputs.all if shown is None else shown
+        return reconstruct(model, inputs.for_repair, shown=everything)
+    everything = inputs.all
+    if shown is not None and model.spec.norms and inputs.origin != "noise":
+        everything = alternating(everything, shown)
+    first, rest = jnp.split(everything, [inputs.num_for_repair])
     delta = batch_norm_delta(model, first, shown=rest if len(rest) else None)
-    return delta._replace(inputs=inputs.all)
+    return delta._replace(inputs=everything)
 
 
 def inputs_to_score(inputs: Inputs, repair: str | Repair, made: Repair | None) -> Array:
