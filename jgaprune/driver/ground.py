@@ -23,7 +23,8 @@ class Ground(NamedTuple):
       repair: its name, or the caller's own.
       fitted: the repair on these inputs; None for none.
       varied: the inputs varied once more, for fitness where weights are refitted to the inputs
-        themselves, and for statistics; None with labels, which would not hold.
+        themselves, and for statistics where masks may have been trained on variations; None
+        with labels, which would not hold.
       judge: measures masks.
     """
 
@@ -86,6 +87,8 @@ def make_ground(
     else:
         chosen, varied = known
         repair = choose_repair(repair, choices, chosen.origin)
+    if repair not in REFITTING and "bases" not in choices.spaces:
+        varied = None
     fitted = make_repair(model, chosen, repair, varied)
     shown = inputs_to_score(chosen, repair, fitted)
     judge = make_judge(

@@ -97,7 +97,7 @@ def make_repair(
       inputs: of the run.
       repair: its name, or the repair.
       shown: variations of all inputs: fitness is measured on them where weights are refitted to
-        the inputs, and every other input gives way to its own where only statistics move, unless
+        the inputs; where only statistics move, every other input gives way to its own, unless
         it is noise; by default the inputs themselves.
     """
     if not isinstance(repair, str):
