@@ -3,12 +3,13 @@
 `prune` with nothing set but the sparsity, for every source of inputs, sparsity and key: without any
 data, with 256 unlabelled images, or on noise; a key changes the synthesised inputs and the search.
 Beside it, on the same inputs, the one-shot methods without repair, with the repair of the search,
-and the best of them (by fitness) with its weights distilled as long as ours, and with the same
-choice at the end. Rivals, by choice: SparseGPT; masks trained straight through from LAMP, weights
-untouched; random search with our seeds, training and repair; hill climbing with the same, from the
-best two seeds; our search with the weights untouched, or with no repair at all; and the paper's
-five strategies without labels. Searches get the same number of evaluations and steps of training,
-or evaluations for these steps. The labelled test images are seen by the report only.
+and the best of them (by fitness) with its weights distilled for as many steps as we train masks and
+weights together, and with the same choice at the end. Rivals, by choice: SparseGPT; masks trained
+straight through from LAMP, weights untouched; random search with our seeds, training and repair;
+hill climbing with the same, from the best two seeds; our search with the weights untouched, or with
+no repair at all; and the paper's five strategies without labels. Searches get the same number of
+evaluations and steps of training, or evaluations for these steps. The labelled test images are seen
+by the report only.
 
     python benchmarks/quality.py WEIGHTS --arch cifar_resnet20 --inputs UNLABELLED.npz \
         --eval-data TEST.npz

@@ -1,9 +1,10 @@
 """What `quality.py` measures of one network, sparsity, source of inputs and key.
 
 A run is a JSON object: `evolved` is the default call, `baselines` are the one-shot masks raw and
-repaired as its report has them, `distilled` is the best of them trained on like ours, and then
-there are the rivals. Every method gets the same inputs and key, and every search as many
-evaluations and steps of training as the default call took.
+repaired as its report has them, `distilled` is the best of them with its weights trained for as
+many steps as our masks and weights together, and then there are the rivals. Every method gets the
+same inputs and key, and every search as many evaluations and steps of training as the default call
+took.
 """
 
 import time
@@ -116,12 +117,10 @@ def measure_missing(
     settings = run["evolved"]["settings"]
     inputs = None
     if "distilled" not in run:
-        best = _best_one_shot(run["baselines"])
-        candidates = run["evolved"]["candidates"]
-        if _of_distilled(best) not in candidates:  # earlier versions' calls left it out
-            inputs = _inputs(task)
-            candidates = _distilled(task, inputs, best, settings["train_steps"]["weights"])
-        run["distilled"] = {"of": best, **_outcomes(best, candidates)}
+        best, inputs = _best_one_shot(run["baselines"]), _inputs(task)
+        trained = sum(settings["train_steps"].values())
+        candidates = _distilled(task, inputs, best, trained)
+        run["distilled"] = {"of": best, "steps": trained, **_outcomes(best, candidates)}
         yield "distilled"
     if SPARSE_GPT in rivals and SPARSE_GPT not in run:
         run[SPARSE_GPT] = _sparse_gpt(task, inputs or _inputs(task))
@@ -228,8 +227,8 @@ def _straight_through(task: Task, inputs: Inputs, steps: int) -> dict[str, Any]:
     """Masks trained from LAMP, weights untouched, with both repairs."""
     model, started = task.model, time.perf_counter()
     lamp = _one_shot_scores(task, "lamp", inputs)
-    scores = train_masks(model, task.sparsity, inputs.all, lamp, None, steps, task.keys.masks)
-    masks = _masks(task, scores)
+    trained = train_masks(model, task.sparsity, inputs.all, lamp, None, steps, task.keys.masks)
+    masks = _masks(task, trained.scores)
     seconds = time.perf_counter() - started
     varied = variation_of(model.spec)(task.keys.unseen, inputs.all)
     repairs = {

@@ -84,7 +84,7 @@ def test_distilled_weights_are_kept_only_where_they_are_better(monkeypatch):
 
 def test_distilled_statistics_are_those_of_what_the_training_saw(monkeypatch):
     monkeypatch.setattr(train, "variation_of", lambda spec: _negated)
-    start = repaired(MODEL, RECONSTRUCT, GOOD)
+    start, _ = repaired(MODEL, RECONSTRUCT, GOOD)
     params, buffers = train.distilled(MODEL, start, GOOD, HELD._replace(num_for_repair=2), 2, KEY)
     delta = jp.repair.batch_norm_delta(MODEL, -INPUTS)
     _, _, expected = delta.fit(params, MODEL.buffers)
@@ -105,6 +105,23 @@ def test_others_are_distilled_too_and_the_best_of_all_is_kept():
     fitness = {name: one.fitness for name, one in result.measures.items()}
     assert result.winner == min(fitness, key=fitness.get)
     assert trees_equal(result.masks, BAD if result.winner.startswith("bad") else GOOD)
+
+
+def test_weights_trained_with_masks_stand_in_for_repaired_ones_where_they_are_fitter():
+    usual = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 3, KEY)
+    overfitted = HELD._replace(all=HELD.held_out)
+    fitter, _ = train.distilled(MODEL, usual.params, GOOD, overfitted, 100, KEY)
+    worse = jax.tree.map(jnp.zeros_like, MODEL.params)
+
+    def measures(trained, steps=3):
+        found = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, steps, KEY, trained=trained)
+        return found.measures
+
+    better = measures(fitter)
+    assert better["good"].fitness < usual.measures["good"].fitness
+    assert better["good, distilled"].fitness < usual.measures["good, distilled"].fitness
+    assert measures(worse) == usual.measures
+    assert measures(fitter, steps=0)["good"] == usual.measures["good"]
 
 
 def test_interrupted_training_leaves_the_repaired_weights(monkeypatch):

@@ -3,7 +3,9 @@
 The best fitness of a search is the best of many, on inputs that the weights were fitted to. So
 the best masks found and the best seeds meet once more on inputs held out from everything; and so do
 the best of them and the best one-shot masks after their weights were distilled, for masks that are
-worse before that may be better after it. Few inputs are held out: variations of them join them.
+worse before that may be better after it. Where weights are distilled, those that were trained along
+with masks before the search stand in for refitted ones if they are fitter. Few inputs are held out:
+variations of them join them.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +24,7 @@ from jgaprune.driver.measure import Judge, decoded, fitness_of, repaired
 from jgaprune.driver.progress import OnRecord, Progress, ignore
 from jgaprune.driver.progression import Progression
 from jgaprune.driver.seeding import Seeding
-from jgaprune.driver.train import distilled
+from jgaprune.driver.train import distilled, with_statistics
 from jgaprune.inputs import variation_of
 from jgaprune.model import Model
 from jgaprune.report import Measure
@@ -91,6 +93,7 @@ def finish_run(
         objective if isinstance(objective, str) else _IMITATION,
         inputs=ground.inputs,
         key=key,
+        trained=start.trained,
     )
     try:
         tell(Progress("finish"))
@@ -112,6 +115,7 @@ def finish(
     key: Key,
     also: Sequence[str] = (),
     tell: OnRecord = ignore,
+    trained: Params | None = None,
 ) -> Result:
     """Chooses among candidates, distils the best and others, and keeps what is best then.
 
@@ -125,12 +129,12 @@ def finish(
       key: of training.
       also: candidates to distil besides the best one.
       tell: what the run is watched by; what it raises ends the training.
+      trained: weights that take the place of repaired ones where they are better, and something is
+        distilled.
     """
-    entries: dict[str, _Entry] = {
-        name: (masks, *repaired(judge.model, judge.repair, masks))
-        for name, masks in candidates.items()
-    }
     measure = partial(_measure, judge, objective, _shown(judge.model, inputs.held_out, key))
+    fit = partial(_entry, judge, measure, trained if steps else None, inputs, key)
+    entries = {name: fit(masks) for name, masks in candidates.items()}
     measures = {name: measure(*one) for name, one in entries.items()}
     winner = fittest(measures)
     chosen = Result(*entries[winner], winner, measures)
@@ -141,8 +145,8 @@ def finish(
         return chosen._replace(warnings=(few,))
     try:
         for name in dict.fromkeys((winner, *also)):
-            trained = _distilled(judge.model, entries[name], inputs, steps, key, tell)
-            chosen = _better(measure, chosen, f"{name}, distilled", trained)
+            entry = _distilled(judge.model, entries[name], inputs, steps, key, tell)
+            chosen = _better(measure, chosen, f"{name}, distilled", entry)
     except KeyboardInterrupt:
         is_distilled = chosen.winner != winner
         chosen = chosen._replace(
@@ -151,13 +155,30 @@ def finish(
     return chosen
 
 
+def _entry(
+    judge: Judge,
+    measure: Callable[..., Measure],
+    trained: Params | None,
+    inputs: Inputs,
+    key: Key,
+    masks: Masks,
+) -> _Entry:
+    """Masks with repaired weights, or with trained ones if these are fitter."""
+    entry = masks, *repaired(judge.model, judge.repair, masks)
+    if trained is None:
+        return entry
+    other = masks, *with_statistics(judge.model, trained, masks, inputs, key)
+    measures = {"repaired": measure(*entry), "trained": measure(*other)}
+    return other if fittest(measures) == "trained" else entry
+
+
 def _distilled(
     model: Model, entry: _Entry, inputs: Inputs, steps: int, key: Key, tell: OnRecord
 ) -> _Entry:
     """The same masks, with weights trained further."""
     masks = entry[0]
     watch = partial(tell, Progress("finish"))
-    weights, statistics = distilled(model, entry[1:], masks, inputs, steps, key, on_step=watch)
+    weights, statistics = distilled(model, entry[1], masks, inputs, steps, key, on_step=watch)
     return masks, weights, statistics
 
 

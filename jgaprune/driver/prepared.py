@@ -17,6 +17,7 @@ from jgaprune.report import Baseline, Measure
 from jgaprune.types import Array
 
 Arrays = dict[str, np.ndarray]
+_TRAINED = "trained."
 
 
 class Prepared(NamedTuple):
@@ -44,6 +45,8 @@ def pack(prepared: Prepared) -> tuple[Arrays, dict[str, Any]]:
     arrays = {name: np.asarray(one) for name, one in named.items() if isinstance(one, Array)}
     for number, scores in enumerate(start.scores.values()):
         arrays |= {f"scores.{number}.{leaf}": np.asarray(one) for leaf, one in scores.items()}
+    trained = start.trained or {}
+    arrays |= {f"{_TRAINED}{leaf}": np.asarray(one) for leaf, one in trained.items()}
     return arrays, {
         "inputs": {
             "num_for_repair": inputs.num_for_repair,
@@ -83,11 +86,16 @@ def unpack(arrays: Arrays, document: dict[str, Any], layout: Layout, sparsity: f
     }
     masks = one_shot_masks(scores, layout, sparsity)
     steps, warnings = Steps(*document["steps"]), tuple(document["warnings"])
+    trained = {
+        name.removeprefix(_TRAINED): jnp.asarray(one)
+        for name, one in arrays.items()
+        if name.startswith(_TRAINED)
+    }
     varied = arrays.get("varied")
     return Prepared(
         inputs,
         None if varied is None else jnp.asarray(varied),
-        Seeding(scores, masks, baselines, steps, warnings),
+        Seeding(scores, masks, baselines, steps, warnings, trained or None),
         document["initial"],
         document["seconds"],
     )

@@ -13,7 +13,7 @@ from jgaprune.driver.stopwatch import Stopwatch
 from jgaprune.driver.train import Steps, choose_steps, train_masks
 from jgaprune.model import Model
 from jgaprune.report import Baseline
-from jgaprune.types import Key, Masks, Scores
+from jgaprune.types import Key, Masks, Params, Scores
 
 
 class Seeding(NamedTuple):
@@ -25,6 +25,7 @@ class Seeding(NamedTuple):
       baselines: what the masks are worth, with and without the repair.
       steps: of gradient training, of these masks and of the weights at the end.
       warnings: where nothing could be trained.
+      trained: the weights that were trained along with masks, unmasked; None if none were.
     """
 
     scores: dict[str, Scores]
@@ -32,6 +33,7 @@ class Seeding(NamedTuple):
     baselines: dict[str, Baseline]
     steps: Steps
     warnings: tuple[str, ...]
+    trained: Params | None = None
 
 
 def make_seeds(
@@ -78,12 +80,14 @@ def make_seeds(
         repair=ground.repair,
         inputs=inputs,
     )
+    params = None
     if steps.masks:
         tell(Progress("training"))
         start = scores["lamp" if refits is None else best_of(baselines)]
         trained = train_masks(model, sparsity, inputs.all, start, refits, steps.masks, key)
-        scores["straight_through"] = trained
-        more = one_shot_masks({"straight_through": trained}, layout, sparsity)
+        params = None if refits is None else trained.params
+        scores["straight_through"] = trained.scores
+        more = one_shot_masks({"straight_through": trained.scores}, layout, sparsity)
         masks, baselines = masks | more, baselines | measure_baselines(ground.judge, more)
     watch.lap("training")
-    return Seeding(scores, masks, baselines, steps, warnings)
+    return Seeding(scores, masks, baselines, steps, warnings, params)

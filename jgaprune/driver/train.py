@@ -14,7 +14,15 @@ from jgaprune.model import Model
 from jgaprune.repair import batch_norm_delta
 from jgaprune.report import LABELLED_OBJECTIVES
 from jgaprune.saliency import one_shot, ranked
-from jgaprune.training import OnStep, Training, distil, gradient_swaps, imitation, straight_through
+from jgaprune.training import (
+    OnStep,
+    Trained,
+    Training,
+    distil,
+    gradient_swaps,
+    imitation,
+    straight_through,
+)
 from jgaprune.types import Array, Buffers, Key, Masks, MaskSpace, Params, Repair, Scores
 
 _SCORE_RATE_ALONE = 0.05
@@ -114,8 +122,8 @@ def train_masks(
     refits: Repair | None,
     steps: int,
     key: Key,
-) -> Scores:
-    """Scores trained straight through.
+) -> Trained:
+    """Scores trained straight through, and the weights that were trained along.
 
     Args:
       model: the dense network.
@@ -134,7 +142,7 @@ def train_masks(
         # Scores of all kinds in one unit, that of the learning rate.
         start, settings = ranked(start, model.layout, sparsity), Training(steps)
         params = _refitted(model, refits, one_shot(start, model.layout, sparsity))
-    trained = straight_through(
+    return straight_through(
         imitation(model),
         params,
         start,
@@ -145,45 +153,58 @@ def train_masks(
         settings=settings,
         vary=variation_of(model.spec),
     )
-    return trained.scores
 
 
 def distilled(
     model: Model,
-    repaired: tuple[Params, Buffers],
+    params: Params,
     masks: Masks,
     inputs: Inputs,
     steps: int,
     key: Key,
     on_step: OnStep | None = None,
 ) -> tuple[Params, Buffers]:
-    """Repaired weights trained further, with the batch-norm statistics that belong to them.
-
-    The statistics move as they did in training, on variations of all inputs: where much has been
-    removed, other inputs would move them elsewhere, and undo what was learnt.
+    """Weights trained further, with the batch-norm statistics that belong to them.
 
     Args:
       model: the dense network.
-      repaired: weights and statistics that the run's repair made of the masks.
+      params: to start from.
       masks: what is kept.
       inputs: of the run, unlabelled.
       steps: of training.
       key: of its batches.
       on_step: called before every step.
     """
-    vary = variation_of(model.spec)
     params = distil(
         imitation(model),
-        repaired[0],
+        params,
         masks,
         inputs.all,
         key,
         settings=Training(steps),
-        vary=vary,
+        vary=variation_of(model.spec),
         on_step=on_step,
     )
-    seen = vary(jax.random.fold_in(key, steps), inputs.all)
-    return _corrected(batch_norm_delta(model, seen), params, model.buffers)
+    return with_statistics(model, params, masks, inputs, jax.random.fold_in(key, steps))
+
+
+def with_statistics(
+    model: Model, params: Params, masks: Masks, inputs: Inputs, key: Key
+) -> tuple[Params, Buffers]:
+    """Trained weights, masked, and their batch-norm statistics.
+
+    The statistics move as they did in training, on variations of all inputs: where much has been
+    removed, other inputs would move them elsewhere, and undo what was learnt.
+
+    Args:
+      model: the dense network.
+      params: trained on variations of the inputs.
+      masks: what is kept.
+      inputs: of the run, unlabelled.
+      key: of the variations.
+    """
+    seen = variation_of(model.spec)(key, inputs.all)
+    return _corrected(batch_norm_delta(model, seen), apply_masks(params, masks), model.buffers)
 
 
 def has_gradient(model: Model, inputs: Array) -> bool:
