@@ -92,12 +92,13 @@ def prune(
         or an `Evolver`.
       repair: what is done to what is left, in every evaluation and in the result. "reconstruct"
         refits kept weights, biases and batch-norm statistics, layer by layer; "distil" does so
-        too, and trains the weights of the result further, to imitate the dense network;
-        "batch_norm_delta" corrects the statistics, in the space "bases" on inputs of which every
-        other one is varied; or "none", or a `Repair`. "auto" (or True) distils in the space
-        "bases", unless inputs are noise, the objective needs labels or the evolver is the paper's;
-        there, and in other spaces, it corrects the statistics. Where weights are refitted, an
-        eighth of the inputs is held out for the choice at the end.
+        too, and trains the weights of the result further, to imitate the dense network, from
+        those that were trained along with masks where they are fitter; "batch_norm_delta" corrects
+        the statistics, in the space "bases" on inputs of which every other one is varied; or
+        "none", or a `Repair`. "auto" (or True) distils in the space "bases", unless inputs are
+        noise, the objective needs labels or the evolver is the paper's; there, and in other
+        spaces, it corrects the statistics. Where weights are refitted, an eighth of the inputs is
+        held out for the choice at the end.
       preset: "fast", "default" or "thorough": a third, one or four times the usual effort, for
         evaluations and training.
       train_steps: of gradient training, of masks before the search in the space "bases" and of
