@@ -107,21 +107,30 @@ def test_others_are_distilled_too_and_the_best_of_all_is_kept():
     assert trees_equal(result.masks, BAD if result.winner.startswith("bad") else GOOD)
 
 
-def test_weights_trained_with_masks_stand_in_for_repaired_ones_where_they_are_fitter():
-    usual = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 3, KEY)
-    overfitted = HELD._replace(all=HELD.held_out)
-    fitter, _ = train.distilled(MODEL, usual.params, GOOD, overfitted, 100, KEY)
-    worse = jax.tree.map(jnp.zeros_like, MODEL.params)
-
+def test_distilling_starts_from_weights_trained_with_masks_where_they_are_fitter():
     def measures(trained, steps=3):
         found = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, steps, KEY, trained=trained)
         return found.measures
 
+    usual = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 3, KEY)
+    overfitted = HELD._replace(all=HELD.held_out)
+    fitter, _ = train.distilled(MODEL, usual.params, GOOD, overfitted, 100, KEY)
+    worse = jax.tree.map(jnp.zeros_like, MODEL.params)
     better = measures(fitter)
-    assert better["good"].fitness < usual.measures["good"].fitness
+    assert better["good"] == usual.measures["good"]
     assert better["good, distilled"].fitness < usual.measures["good, distilled"].fitness
     assert measures(worse) == usual.measures
-    assert measures(fitter, steps=0)["good"] == usual.measures["good"]
+    assert measures(fitter, steps=0) == {"good": usual.measures["good"]}
+
+
+def test_what_is_distilled_is_fittest_with_the_weights_it_starts_from():
+    found = {"good": GOOD, "bad": BAD}
+    overfitted = HELD._replace(all=HELD.held_out)
+    trained, _ = train.distilled(MODEL, MODEL.params, BAD, overfitted, 300, KEY)
+    usual = finish(JUDGE, "output_distance", found, HELD, 3, KEY)
+    result = finish(JUDGE, "output_distance", found, HELD, 3, KEY, trained=trained)
+    assert "good, distilled" in usual.measures
+    assert "bad, distilled" in result.measures
 
 
 def test_interrupted_training_leaves_the_repaired_weights(monkeypatch):

@@ -3,9 +3,9 @@
 The best fitness of a search is the best of many, on inputs that the weights were fitted to. So
 the best masks found and the best seeds meet once more on inputs held out from everything; and so do
 the best of them and the best one-shot masks after their weights were distilled, for masks that are
-worse before that may be better after it. Where weights are distilled, those that were trained along
-with masks before the search stand in for refitted ones if they are fitter. Few inputs are held out:
-variations of them join them.
+worse before that may be better after it. Distilling starts from refitted weights, or from those
+that were trained along with masks before the search where these are fitter. Few inputs are held
+out: variations of them join them.
 """
 
 from collections.abc import Callable, Sequence
@@ -129,12 +129,13 @@ def finish(
       key: of training.
       also: candidates to distil besides the best one.
       tell: what the run is watched by; what it raises ends the training.
-      trained: weights that take the place of repaired ones where they are better, and something is
-        distilled.
+      trained: weights to start distilling from where they are fitter than repaired ones.
     """
     measure = partial(_measure, judge, objective, _shown(judge.model, inputs.held_out, key))
-    fit = partial(_entry, judge, measure, trained if steps else None, inputs, key)
-    entries = {name: fit(masks) for name, masks in candidates.items()}
+    entries: dict[str, _Entry] = {
+        name: (masks, *repaired(judge.model, judge.repair, masks))
+        for name, masks in candidates.items()
+    }
     measures = {name: measure(*one) for name, one in entries.items()}
     winner = fittest(measures)
     chosen = Result(*entries[winner], winner, measures)
@@ -144,7 +145,10 @@ def finish(
         few = "No inputs could be held out to judge distilled weights by: nothing was distilled."
         return chosen._replace(warnings=(few,))
     try:
-        for name in dict.fromkeys((winner, *also)):
+        if trained is not None:
+            other = partial(_trained, judge.model, trained, inputs, key)
+            entries, measures = _fitter(measure, entries, measures, other)
+        for name in dict.fromkeys((fittest(measures), *also)):
             entry = _distilled(judge.model, entries[name], inputs, steps, key, tell)
             chosen = _better(measure, chosen, f"{name}, distilled", entry)
     except KeyboardInterrupt:
@@ -155,21 +159,25 @@ def finish(
     return chosen
 
 
-def _entry(
-    judge: Judge,
+def _fitter(
     measure: Callable[..., Measure],
-    trained: Params | None,
-    inputs: Inputs,
-    key: Key,
-    masks: Masks,
-) -> _Entry:
-    """Masks with repaired weights, or with trained ones if these are fitter."""
-    entry = masks, *repaired(judge.model, judge.repair, masks)
-    if trained is None:
-        return entry
-    other = masks, *with_statistics(judge.model, trained, masks, inputs, key)
-    measures = {"repaired": measure(*entry), "trained": measure(*other)}
-    return other if fittest(measures) == "trained" else entry
+    entries: dict[str, _Entry],
+    measures: dict[str, Measure],
+    other: Callable[[Masks], _Entry],
+) -> tuple[dict[str, _Entry], dict[str, Measure]]:
+    """Of every entry and its other form the fitter one, and what it is worth."""
+    entries, measures = dict(entries), dict(measures)
+    for name, entry in entries.items():
+        changed = other(entry[0])
+        worth = {"as it is": measures[name], "changed": measure(*changed)}
+        if fittest(worth) == "changed":
+            entries[name], measures[name] = changed, worth["changed"]
+    return entries, measures
+
+
+def _trained(model: Model, params: Params, inputs: Inputs, key: Key, masks: Masks) -> _Entry:
+    """Masks with weights that were trained along with some."""
+    return masks, *with_statistics(model, params, masks, inputs, key)
 
 
 def _distilled(
