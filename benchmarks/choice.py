@@ -102,7 +102,7 @@ def _candidates(
     for name, score in MASKS.items():
         scores = score(model.params, model.layout, options.sparsity)
         masks = jp.saliency.one_shot(scores, model.layout, options.sparsity)
-        refitted = repaired(model, repair, masks)
+        refitted, _ = repaired(model, repair, masks)
         for key in options.keys:
             for steps in options.steps:
                 draw = jax.random.key(key)
