@@ -7,8 +7,10 @@ step, so that a run that is stopped leaves the cells it has done.
 import argparse
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +65,20 @@ def out_path(options: argparse.Namespace, name: str) -> Path:
 
 
 def document(docstring: str | None, **contents: Any) -> dict[str, Any]:
-    """Contents after the script's question, the device and the versions."""
+    """Contents after the script's question, the device, the versions and the commit."""
     question = (docstring or "").partition("\n")[0]
-    return {"question": question, "device": device(), "versions": versions(), **contents}
+    about = {"device": device(), "versions": versions(), "commit": _commit()}
+    return {"question": question, **about, **contents}
+
+
+@cache
+def _commit() -> str | None:
+    """That of the code, "+" if it has been changed since; None outside git."""
+    described = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
+    told = subprocess.run(
+        described, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return told.stdout.strip() or None
 
 
 def write(path: Path, contents: dict[str, Any]) -> None:

@@ -138,7 +138,8 @@ def _runs(subject: Subject, sparsity: float, key: int, options: argparse.Namespa
     found = jp.prune(subject.model, sparsity=sparsity, inputs=subject.written, key=key, **budget)
     reached = _measured(subject, found.params, found.buffers)
     about = {"seconds": found.seconds["total"], "evaluations": found.evaluations}
-    yield PRUNE, {"perplexity": reached, **about, "fitness": found.fitness}
+    chosen = {name: found.to_json()[name] for name in ("winner", "candidates", "fitness")}
+    yield PRUNE, {"perplexity": reached, **about, **chosen, "settings": found.settings}
 
 
 def _measured(subject: Subject, params: Params, buffers: Buffers) -> dict[str, float]:

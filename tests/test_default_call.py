@@ -5,6 +5,7 @@ import pytest
 from helpers import INPUTS, LAYOUT, MODEL, SPARSITY, count, inputs_for, trees_equal
 
 import jgaprune as jp
+from jgaprune.driver import finish as driver_finish
 from jgaprune.driver.plan import Choices
 from jgaprune.driver.wiring import choose_repair
 from jgaprune.masks import kept_for
@@ -45,6 +46,35 @@ def test_the_winner_is_the_best_on_held_out_inputs_and_all_are_in_the_report(rep
     assert fitness[report.winner] == min(fitness.values())
     assert report.accuracy["pruned"] == report.candidates[report.winner].accuracy
     assert report.to_json()["candidates"][report.winner]["fitness"] == fitness[report.winner]
+
+
+def test_the_report_says_which_weights_were_distilled(report):
+    distilled = {name for name in report.candidates if name.endswith(", distilled")}
+    told = report.to_json()["settings"]["distilled_from"]
+    assert {f"{name}, distilled" for name in told} == distilled
+    assert set(told.values()) <= {"refitted", "trained"}
+
+
+@pytest.mark.parametrize("repair", ["distil", "reconstruct", "batch_norm_delta"])
+def test_weights_trained_along_with_masks_reach_the_finish_where_weights_are_distilled(
+    monkeypatch, repair
+):
+    told = {}
+
+    def finish(*args, **kwargs):
+        told.update(kwargs)
+        raise _ReachedError
+
+    monkeypatch.setattr(driver_finish, "finish", finish)
+    with pytest.raises(_ReachedError):
+        jp.prune(MODEL, **{**CALL, "train_steps": 2, "evaluations": 16}, repair=repair)
+    assert (told["trained"] is not None) == (repair == "distil")
+    if repair == "distil":
+        assert any((told["trained"][name] != MODEL.params[name]).any() for name in LAYOUT.names)
+
+
+class _ReachedError(Exception):
+    """The run has come to its last step."""
 
 
 def test_removed_weights_are_zero_and_the_others_refitted(report):

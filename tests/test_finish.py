@@ -32,7 +32,7 @@ def test_the_better_on_held_out_inputs_wins_whatever_its_place():
     judge = JUDGE._replace(repair=None)
     for order in (("good", "bad"), ("bad", "good")):
         found = {name: {"good": GOOD, "bad": BAD}[name] for name in order}
-        result = finish(judge, "output_distance", found, HELD, 0, KEY)
+        result = finish(judge, "output_distance", found, HELD, steps=0, key=KEY)
         assert result.winner == "good" and trees_equal(result.masks, GOOD)
     assert trees_equal((result.params, result.buffers), repaired(MODEL, None, GOOD))
 
@@ -52,7 +52,7 @@ def shown(monkeypatch):
 
 
 def test_what_it_measures_is_the_objective_on_the_held_out_inputs_and_variations(shown):
-    result = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 0, KEY)
+    result = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, steps=0, key=KEY)
     (looked_at,) = shown
     rows = np.reshape(looked_at, (8, *HELD.held_out.shape))
     np.testing.assert_array_equal(rows[0], HELD.held_out)
@@ -67,18 +67,18 @@ def test_what_it_measures_is_the_objective_on_the_held_out_inputs_and_variations
 
 def test_without_held_out_inputs_the_first_wins():
     inputs = Inputs(INPUTS, len(INPUTS), "given")
-    result = finish(JUDGE, "output_distance", {"bad": BAD, "good": GOOD}, inputs, 0, KEY)
+    result = finish(JUDGE, "output_distance", {"bad": BAD, "good": GOOD}, inputs, steps=0, key=KEY)
     assert result.winner == "bad" and result.measures["good"].fitness is None
 
 
 def test_distilled_weights_are_kept_only_where_they_are_better(monkeypatch):
-    result = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 3, KEY)
+    result = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, steps=3, key=KEY)
     kept, spoiled = result.measures["good"].fitness, result.measures["good, distilled"].fitness
     assert result.winner == ("good, distilled" if spoiled < kept else "good")
     monkeypatch.setattr(
         train, "distil", lambda loss, params, *args, **kwargs: jax.tree.map(jnp.zeros_like, params)
     )
-    spoiled = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 3, KEY)
+    spoiled = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, steps=3, key=KEY)
     assert spoiled.winner == "good" and any(leaf.any() for leaf in spoiled.params.values())
 
 
@@ -98,8 +98,8 @@ def _negated(key, inputs):
 
 def test_others_are_distilled_too_and_the_best_of_all_is_kept():
     found = {"good": GOOD, "bad": BAD}
-    alone = finish(JUDGE, "output_distance", found, HELD, 3, KEY)
-    result = finish(JUDGE, "output_distance", found, HELD, 3, KEY, also=("good", "bad"))
+    alone = finish(JUDGE, "output_distance", found, HELD, steps=3, key=KEY)
+    result = finish(JUDGE, "output_distance", found, HELD, steps=3, key=KEY, also=("good", "bad"))
     assert len(alone.measures) == 3 and set(alone.measures) < set(result.measures)
     assert set(result.measures) == {"good", "bad", "good, distilled", "bad, distilled"}
     fitness = {name: one.fitness for name, one in result.measures.items()}
@@ -108,29 +108,35 @@ def test_others_are_distilled_too_and_the_best_of_all_is_kept():
 
 
 def test_distilling_starts_from_weights_trained_with_masks_where_they_are_fitter():
-    def measures(trained, steps=3):
-        found = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, steps, KEY, trained=trained)
-        return found.measures
+    def result(trained, steps=3):
+        given = {"steps": steps, "key": KEY, "trained": trained}
+        return finish(JUDGE, "output_distance", {"good": GOOD}, HELD, **given)
 
-    usual = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 3, KEY)
+    usual = result(None)
     overfitted = HELD._replace(all=HELD.held_out)
     fitter, _ = train.distilled(MODEL, usual.params, GOOD, overfitted, 100, KEY)
     worse = jax.tree.map(jnp.zeros_like, MODEL.params)
-    better = measures(fitter)
-    assert better["good"] == usual.measures["good"]
-    assert better["good, distilled"].fitness < usual.measures["good, distilled"].fitness
-    assert measures(worse) == usual.measures
-    assert measures(fitter, steps=0) == {"good": usual.measures["good"]}
+    better = result(fitter)
+    assert better.measures["good"] == usual.measures["good"]
+    assert better.measures["good, distilled"].fitness < usual.measures["good, distilled"].fitness
+    assert better.distilled_from == {"good": "trained"}
+    assert result(worse).measures == usual.measures
+    assert result(worse).distilled_from == usual.distilled_from == {"good": "refitted"}
+    undistilled = result(fitter, steps=0)
+    assert undistilled.measures == {"good": usual.measures["good"]}
+    assert undistilled.distilled_from == {}
 
 
-def test_what_is_distilled_is_fittest_with_the_weights_it_starts_from():
+def test_the_best_as_refitted_and_the_best_with_trained_weights_are_both_distilled():
     found = {"good": GOOD, "bad": BAD}
     overfitted = HELD._replace(all=HELD.held_out)
     trained, _ = train.distilled(MODEL, MODEL.params, BAD, overfitted, 300, KEY)
-    usual = finish(JUDGE, "output_distance", found, HELD, 3, KEY)
-    result = finish(JUDGE, "output_distance", found, HELD, 3, KEY, trained=trained)
-    assert "good, distilled" in usual.measures
-    assert "bad, distilled" in result.measures
+    usual = finish(JUDGE, "output_distance", found, HELD, steps=3, key=KEY)
+    result = finish(JUDGE, "output_distance", found, HELD, steps=3, key=KEY, trained=trained)
+    assert set(usual.measures) == {"good", "bad", "good, distilled"}
+    assert set(result.measures) == {"good", "bad", "good, distilled", "bad, distilled"}
+    assert set(result.distilled_from) == {"good", "bad"}
+    assert result.distilled_from["bad"] == "trained"
 
 
 def test_interrupted_training_leaves_the_repaired_weights(monkeypatch):
@@ -138,7 +144,7 @@ def test_interrupted_training_leaves_the_repaired_weights(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "distil", interrupt)
-    result = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, 3, KEY)
+    result = finish(JUDGE, "output_distance", {"good": GOOD}, HELD, steps=3, key=KEY)
     assert result.interrupted
     assert trees_equal((result.params, result.buffers), repaired(MODEL, RECONSTRUCT, GOOD))
 
@@ -152,9 +158,8 @@ def test_what_was_distilled_before_an_interrupt_is_kept_and_not_denied():
             raise KeyboardInterrupt
 
     found = {"good": GOOD, "bad": BAD}
-    result = finish(
-        *(JUDGE, "output_distance", found, HELD, 4, KEY), ("good", "bad"), stop_in_the_second
-    )
+    watched = {"also": ("good", "bad"), "tell": stop_in_the_second}
+    result = finish(JUDGE, "output_distance", found, HELD, steps=4, key=KEY, **watched)
     assert result.interrupted and len(result.measures) == 3
     is_distilled = result.winner.endswith(", distilled")
     assert ("not distilled" in result.warnings[0]) != is_distilled
@@ -169,14 +174,20 @@ def test_who_watches_may_end_the_training():
             raise KeyboardInterrupt
 
     result = finish(
-        JUDGE, "output_distance", {"good": GOOD}, HELD, 9, KEY, tell=stop_at_the_second_step
+        JUDGE,
+        "output_distance",
+        {"good": GOOD},
+        HELD,
+        steps=9,
+        key=KEY,
+        tell=stop_at_the_second_step,
     )
     assert told == ["finish", "finish"] and result.interrupted and result.winner == "good"
 
 
 def test_nothing_is_distilled_where_nothing_can_judge_it():
     inputs = Inputs(INPUTS, len(INPUTS), "given")
-    result = finish(JUDGE, "output_distance", {"good": GOOD}, inputs, 3, KEY)
+    result = finish(JUDGE, "output_distance", {"good": GOOD}, inputs, steps=3, key=KEY)
     assert list(result.measures) == ["good"] and "held out" in result.warnings[0]
 
 

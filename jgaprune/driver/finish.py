@@ -1,11 +1,10 @@
 """The last step of a run: the winner, chosen on inputs that nothing has seen before.
 
 The best fitness of a search is the best of many, on inputs that the weights were fitted to. So
-the best masks found and the best seeds meet once more on inputs held out from everything; and so do
-the best of them and the best one-shot masks after their weights were distilled, for masks that are
-worse before that may be better after it. Distilling starts from refitted weights, or from those
-that were trained along with masks before the search where these are fitter. Few inputs are held
-out: variations of them join them.
+the best masks found and the best seeds meet once more on inputs held out from everything. For masks
+that are worse than others may be better once their weights are distilled, several are: the best as
+refitted, the best with the weights that distilling starts from, and the best one-shot ones. Few
+inputs are held out: variations of them join them.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,14 +23,13 @@ from jgaprune.driver.measure import Judge, decoded, fitness_of, repaired
 from jgaprune.driver.progress import OnRecord, Progress, ignore
 from jgaprune.driver.progression import Progression
 from jgaprune.driver.seeding import Seeding
+from jgaprune.driver.starts import Entry, choose_starts
 from jgaprune.driver.train import distilled, with_statistics
 from jgaprune.inputs import variation_of
 from jgaprune.model import Model
 from jgaprune.report import Measure
 from jgaprune.types import Array, Buffers, Key, Masks, Objective, Params, Repair
 
-_Entry = tuple[Masks, Params, Buffers]
-"""Masks, and the weights and statistics that belong to them."""
 _IMITATION = "output_distance"
 """What the choice goes by where the objective is the caller's own."""
 _VARIATIONS = 7
@@ -49,6 +47,7 @@ class Result(NamedTuple):
       buffers: its statistics.
       winner: its name.
       measures: by name, fitness on the inputs held out with variations of them, and accuracy.
+      distilled_from: by name of what was distilled, "refitted" or "trained" weights.
       interrupted: whether distilling was.
       warnings: why nothing was distilled where it was to be expected.
     """
@@ -58,6 +57,7 @@ class Result(NamedTuple):
     buffers: Buffers
     winner: str
     measures: dict[str, Measure]
+    distilled_from: dict[str, str]
     interrupted: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -111,6 +111,7 @@ def finish(
     objective: str,
     candidates: dict[str, Masks],
     inputs: Inputs,
+    *,
     steps: int,
     key: Key,
     also: Sequence[str] = (),
@@ -126,31 +127,34 @@ def finish(
       inputs: of the run; without any held out nothing is chosen, and so nothing distilled.
         What is held out is varied, too.
       steps: of training; 0 leaves it out.
-      key: of training.
-      also: candidates to distil besides the best one.
+      key: of training, and of variations.
+      also: candidates to distil besides the best ones.
       tell: what the run is watched by; what it raises ends the training.
       trained: weights to start distilling from where they are fitter than repaired ones.
     """
-    measure = partial(_measure, judge, objective, _shown(judge.model, inputs.held_out, key))
-    entries: dict[str, _Entry] = {
+    shown_key, start_key, train_key = jax.random.split(key, 3)
+    fitness = partial(_fitness, judge, objective, _shown(judge.model, inputs.held_out, shown_key))
+    measure = partial(_measure, judge, fitness)
+    entries: dict[str, Entry] = {
         name: (masks, *repaired(judge.model, judge.repair, masks))
         for name, masks in candidates.items()
     }
     measures = {name: measure(*one) for name, one in entries.items()}
     winner = fittest(measures)
-    chosen = Result(*entries[winner], winner, measures)
+    chosen = Result(*entries[winner], winner, measures, {})
     if not steps:
         return chosen
     if not len(inputs.held_out):
         few = "No inputs could be held out to judge distilled weights by: nothing was distilled."
         return chosen._replace(warnings=(few,))
     try:
-        if trained is not None:
-            other = partial(_trained, judge.model, trained, inputs, key)
-            entries, measures = _fitter(measure, entries, measures, other)
-        for name in dict.fromkeys((fittest(measures), *also)):
-            entry = _distilled(judge.model, entries[name], inputs, steps, key, tell)
-            chosen = _better(measure, chosen, f"{name}, distilled", entry)
+        other = _with_trained(judge.model, trained, inputs, start_key)
+        starts = choose_starts(entries, measures, other, fitness)
+        fit = fittest({name: one.worth for name, one in starts.items()})
+        for name in dict.fromkeys((winner, fit, *also)):
+            entry, _, origin = starts[name]
+            entry = _distilled(judge.model, entry, inputs, steps, train_key, tell)
+            chosen = _better(measure, chosen, name, entry, origin)
     except KeyboardInterrupt:
         is_distilled = chosen.winner != winner
         chosen = chosen._replace(
@@ -159,30 +163,19 @@ def finish(
     return chosen
 
 
-def _fitter(
-    measure: Callable[..., Measure],
-    entries: dict[str, _Entry],
-    measures: dict[str, Measure],
-    other: Callable[[Masks], _Entry],
-) -> tuple[dict[str, _Entry], dict[str, Measure]]:
-    """Of every entry and its other form the fitter one, and what it is worth."""
-    entries, measures = dict(entries), dict(measures)
-    for name, entry in entries.items():
-        changed = other(entry[0])
-        worth = {"as it is": measures[name], "changed": measure(*changed)}
-        if fittest(worth) == "changed":
-            entries[name], measures[name] = changed, worth["changed"]
-    return entries, measures
-
-
-def _trained(model: Model, params: Params, inputs: Inputs, key: Key, masks: Masks) -> _Entry:
-    """Masks with weights that were trained along with some."""
-    return masks, *with_statistics(model, params, masks, inputs, key)
+def _with_trained(
+    model: Model, params: Params | None, inputs: Inputs, key: Key
+) -> Callable[[Masks], Entry] | None:
+    """What joins masks and the weights that were trained along with some, if any were."""
+    if params is None:
+        return None
+    corrected = with_statistics(model, inputs, key)
+    return lambda masks: (masks, *corrected(params, masks))
 
 
 def _distilled(
-    model: Model, entry: _Entry, inputs: Inputs, steps: int, key: Key, tell: OnRecord
-) -> _Entry:
+    model: Model, entry: Entry, inputs: Inputs, steps: int, key: Key, tell: OnRecord
+) -> Entry:
     """The same masks, with weights trained further."""
     masks = entry[0]
     watch = partial(tell, Progress("finish"))
@@ -190,12 +183,16 @@ def _distilled(
     return masks, weights, statistics
 
 
-def _better(measure: Callable[..., Measure], chosen: Result, name: str, entry: _Entry) -> Result:
-    """What was chosen so far, or the entry if it is better; both are measured."""
-    measures = {**chosen.measures, name: measure(*entry)}
-    if fittest({one: measures[one] for one in (chosen.winner, name)}) == name:
-        chosen = Result(*entry, name, measures)
-    return chosen._replace(measures=measures)
+def _better(
+    measure: Callable[..., Measure], chosen: Result, name: str, entry: Entry, origin: str
+) -> Result:
+    """What was chosen so far, or the distilled entry if it is better; both are measured."""
+    distilled = f"{name}, distilled"
+    measures = {**chosen.measures, distilled: measure(*entry)}
+    known = {**chosen.distilled_from, name: origin}
+    if fittest({one: measures[one] for one in (chosen.winner, distilled)}) == distilled:
+        return Result(*entry, distilled, measures, known)
+    return chosen._replace(measures=measures, distilled_from=known)
 
 
 def _shown(model: Model, held_out: Array | tuple[()], key: Key) -> Array | tuple[()]:
@@ -203,25 +200,35 @@ def _shown(model: Model, held_out: Array | tuple[()], key: Key) -> Array | tuple
     if not isinstance(held_out, jax.Array) or not len(held_out):
         return ()
     vary = variation_of(model.spec)
-    keys = jax.random.split(jax.random.fold_in(key, 1), _VARIATIONS)
+    keys = jax.random.split(key, _VARIATIONS)
     return jnp.concatenate([held_out, *(vary(one, held_out) for one in keys)])
 
 
 def _measure(
+    judge: Judge,
+    fitness: Callable[..., float | None],
+    masks: Masks,
+    params: Params,
+    buffers: Buffers,
+) -> Measure:
+    """Of finished weights, labels included where there are any."""
+    return judge.measure_weights(params, buffers, fitness(masks, params, buffers))
+
+
+def _fitness(
     judge: Judge,
     objective: str,
     shown: Array | tuple[()],
     masks: Masks,
     params: Params,
     buffers: Buffers,
-) -> Measure:
+) -> float | None:
     """Of finished weights: nothing is repaired any more."""
-    fitness = None
-    if isinstance(shown, jax.Array):
-        as_is = Repair(shown, Partial(_as_is, judge.model.apply, shown, params, buffers))
-        score = choose_objective(objective, judge.model, shown, None, as_is)
-        fitness = fitness_of(score, judge.key, masks)
-    return judge.measure_weights(params, buffers, fitness)
+    if not isinstance(shown, jax.Array):
+        return None
+    as_is = Repair(shown, Partial(_as_is, judge.model.apply, shown, params, buffers))
+    score = choose_objective(objective, judge.model, shown, None, as_is)
+    return fitness_of(score, judge.key, masks)
 
 
 def _as_is(apply, shown: Array, params: Params, buffers: Buffers, *masked):

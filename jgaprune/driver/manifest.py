@@ -13,7 +13,7 @@ from jgaprune.model import Model
 from jgaprune.report.document import plain
 from jgaprune.report.environment import device, versions
 
-SCHEMA = 1
+SCHEMA = 2
 _SHOWN = 12
 
 

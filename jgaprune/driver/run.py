@@ -168,6 +168,7 @@ def _finish(
         outcome,
         repair=repair_name(call.model, ground.repair),
         train_steps=start.steps._asdict(),
+        distilled_from=result.distilled_from,
         gradient_swaps=ready.gradient_swaps,
         screens=screens,
         budget=ready.budget,

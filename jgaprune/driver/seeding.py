@@ -25,7 +25,8 @@ class Seeding(NamedTuple):
       baselines: what the masks are worth, with and without the repair.
       steps: of gradient training, of these masks and of the weights at the end.
       warnings: where nothing could be trained.
-      trained: the weights that were trained along with masks, unmasked; None if none were.
+      trained: the weights that were trained along with masks, unmasked; None if none were, or if
+        none are to be distilled.
     """
 
     scores: dict[str, Scores]
@@ -85,7 +86,7 @@ def make_seeds(
         tell(Progress("training"))
         start = scores["lamp" if refits is None else best_of(baselines)]
         trained = train_masks(model, sparsity, inputs.all, start, refits, steps.masks, key)
-        params = None if refits is None else trained.params
+        params = trained.params if refits is not None and steps.weights else None
         scores["straight_through"] = trained.scores
         more = one_shot_masks({"straight_through": trained.scores}, layout, sparsity)
         masks, baselines = masks | more, baselines | measure_baselines(ground.judge, more)

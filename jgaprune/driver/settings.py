@@ -23,6 +23,7 @@ def describe_run(
     *,
     repair: str | None,
     train_steps: dict[str, int],
+    distilled_from: dict[str, str],
     gradient_swaps: bool,
     screens: tuple[Screen, ...],
     budget: Budget,
@@ -38,6 +39,7 @@ def describe_run(
       outcome: of its stages.
       repair: its name; None for none.
       train_steps: of masks and of weights.
+      distilled_from: by name of what was distilled, the weights it started from.
       gradient_swaps: whether mutations asked for a gradient.
       screens: of children; none where nothing raced.
       budget: of all stages.
@@ -56,6 +58,7 @@ def describe_run(
         "repair": repair,
         "preset": call.preset,
         "train_steps": train_steps,
+        "distilled_from": distilled_from,
         "gradient_swaps": gradient_swaps,
         "racing": describe_racing(screens, len(inputs.all)),
         "seeds": first["seeds"],

@@ -1,5 +1,6 @@
 """The gradient's part of a run: masks trained before the search, weights distilled after it."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -175,36 +176,39 @@ def distilled(
       key: of its batches.
       on_step: called before every step.
     """
+    train_key, seen_key = jax.random.split(key)
     params = distil(
         imitation(model),
         params,
         masks,
         inputs.all,
-        key,
+        train_key,
         settings=Training(steps),
         vary=variation_of(model.spec),
         on_step=on_step,
     )
-    return with_statistics(model, params, masks, inputs, jax.random.fold_in(key, steps))
+    return with_statistics(model, inputs, seen_key)(params, masks)
 
 
 def with_statistics(
-    model: Model, params: Params, masks: Masks, inputs: Inputs, key: Key
-) -> tuple[Params, Buffers]:
-    """Trained weights, masked, and their batch-norm statistics.
+    model: Model, inputs: Inputs, key: Key
+) -> Callable[[Params, Masks], tuple[Params, Buffers]]:
+    """What masks trained weights, and makes the batch-norm statistics that belong to them.
 
     The statistics move as they did in training, on variations of all inputs: where much has been
     removed, other inputs would move them elsewhere, and undo what was learnt.
 
     Args:
       model: the dense network.
-      params: trained on variations of the inputs.
-      masks: what is kept.
-      inputs: of the run, unlabelled.
+      inputs: of the run, unlabelled; the weights were trained on variations of them.
       key: of the variations.
     """
-    seen = variation_of(model.spec)(key, inputs.all)
-    return _corrected(batch_norm_delta(model, seen), apply_masks(params, masks), model.buffers)
+    statistics = batch_norm_delta(model, variation_of(model.spec)(key, inputs.all))
+
+    def corrected(params: Params, masks: Masks) -> tuple[Params, Buffers]:
+        return _corrected(statistics, apply_masks(params, masks), model.buffers)
+
+    return corrected
 
 
 def has_gradient(model: Model, inputs: Array) -> bool:
