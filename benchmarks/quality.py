@@ -15,8 +15,9 @@ by the report only.
         --eval-data TEST.npz
 
 Writes a JSON file after each method, and a picture beside it; what it holds already is not measured
-again, so that a later call can add keys and rivals. `--summary` prints tables of it. `--smoke` runs
-a tiny network on noise: it proves that the script works and nothing else.
+again, so that a later call can add keys and rivals, or what was taken out of it. `--summary` prints
+tables of it. `--smoke` runs a tiny network on noise: it proves that the script works and nothing
+else.
 """
 
 import argparse
@@ -95,7 +96,8 @@ def _run(cell: Cell, key: int, options: argparse.Namespace) -> Run:
     """The run of a key, a new one if need be."""
     for run in cell["runs"]:
         if run["key"] == key:
-            spent = run["evolved"]["settings"]["evaluations"]
+            ours = run.get("evolved")
+            spent = ours["settings"]["evaluations"] if ours else options.evaluations
             if options.evaluations not in (None, spent):
                 raise SystemExit(
                     f"{options.out} has runs of {spent} evaluations; pass another --out"
