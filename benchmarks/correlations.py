@@ -72,8 +72,9 @@ def draw(path: Path, cells: list[dict[str, Any]]) -> None:
             panel.set_xlim(min(0.0, *panel.get_xlim()), 1.02)
             panel.set_xticks([0, 0.5, GOAL])
             panel.invert_yaxis()
-        axes[0].legend(fontsize=7, loc="upper left")
-        axes[0].figure.supxlabel("Spearman correlation of fitness with the error", fontsize=9)
+        figure, drawn = axes[0].figure, axes[0].get_legend_handles_labels()
+        figure.legend(*drawn, fontsize=7, loc="outside upper right", ncols=2)
+        figure.supxlabel("Spearman correlation of fitness with the error", fontsize=9)
 
 
 def _draw_row(panel: Any, rows: np.ndarray, spearman: Any, half: str, label: str, colour: str):
