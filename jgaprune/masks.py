@@ -161,7 +161,7 @@ def kept_for(sparsity: float, num_weights: int) -> int:
     3
     """
     if not 0.0 < sparsity < 1.0:
-        hint = f" Did you mean {sparsity / 100:g}?" if 1 < sparsity < 100 else ""
+        hint = f" Did you mean {sparsity / 100:g}?" if 2 <= sparsity < 100 else ""
         raise ValueError(
             f"sparsity must be between 0 and 1 (both excluded), got {sparsity:g}. "
             f"It is the fraction of the prunable weights to remove.{hint}"

@@ -59,7 +59,11 @@ def test_the_report_says_which_weights_were_distilled(report):
 def test_weights_trained_along_with_masks_reach_the_finish_where_weights_are_distilled(
     monkeypatch, repair
 ):
-    told = {}
+    told, steps = {}, []
+
+    def listen(progress):
+        if progress.phase == "training":
+            steps.append(progress.detail)
 
     def finish(*args, **kwargs):
         told.update(kwargs)
@@ -67,7 +71,9 @@ def test_weights_trained_along_with_masks_reach_the_finish_where_weights_are_dis
 
     monkeypatch.setattr(driver_finish, "finish", finish)
     with pytest.raises(_ReachedError):
-        jp.prune(MODEL, **{**CALL, "train_steps": 2, "evaluations": 16}, repair=repair)
+        short = {**CALL, "train_steps": 2, "evaluations": 16}
+        jp.prune(MODEL, **short, repair=repair, on_record=listen)
+    assert steps[-2:] == ["step 1 of 2", "step 2 of 2"]
     assert (told["trained"] is not None) == (repair == "distil")
     if repair == "distil":
         assert any((told["trained"][name] != MODEL.params[name]).any() for name in LAYOUT.names)

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -385,6 +386,15 @@ def test_several_faults_come_in_one_error():
         prune(space="x", sparsity=2.0, population=1)
 
 
+def test_stored_images_as_floats_are_explained():
+    usual = jp.Preprocessing(mean=(0.5,), std=(0.25,))
+    model = MODEL._replace(spec=replace(MODEL.spec, preprocessing=usual))
+    stored = np.rint(255 * np.random.default_rng(0).random(INPUTS.shape)).astype(np.float32)
+    for given in ({"inputs": stored}, {"evaluation_data": (stored, LABELS)}):
+        with pytest.raises(ValueError, match=r"up to 25.*astype\('uint8'\), model.spec"):
+            jp.prune(model, sparsity=SPARSITY, **given)
+
+
 def test_an_interrupt_returns_whole_generations():
     calls = []
 
@@ -396,7 +406,10 @@ def test_an_interrupt_returns_whole_generations():
     report = prune(on_record=interrupt, evaluations=400)
     assert report.interrupted and report.evaluations < 400
     assert report.evaluations == 4 * (report.generations + 1)
-    assert [call.phase for call in calls][:4] == ["inputs", "baselines", "compile", "search"]
+    phases = list(dict.fromkeys(call.phase for call in calls))
+    assert phases[:4] == ["inputs", "baselines", "compile", "search"]
+    measured = {call.detail for call in calls if call.phase == "baselines"}
+    assert measured >= set(report.baselines)
 
 
 def test_an_interrupt_before_there_is_anything_is_passed_on():

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -154,6 +155,10 @@ SHAPES = {
     "complex": (np.zeros((2, 6, 4, 3), np.complex64), "dtype complex64; expected uint8"),
     "bool": (np.zeros((2, 6, 4, 3), bool), "dtype bool; expected uint8"),
     "NaN": (np.full((2, 6, 4, 3), np.nan, np.float32), "144 of 144 values are NaN or infinite"),
+    "stored images as floats": (
+        random_images(2, 6, 4, 3).astype(np.float32),
+        "whole numbers up to 2",
+    ),
     "too large": (np.full((1, 6, 4, 3), 1e300), "72 of 72 values are NaN or infinite"),
 }
 
@@ -167,6 +172,14 @@ def test_unsuitable_arrays_are_refused(tmp_path, array, message):
     with pytest.raises(ValueError) as direct:
         prepare(array, COLOUR)
     assert str(refusal.value).endswith(str(direct.value))
+
+
+def test_floats_are_taken_for_stored_images_only_where_they_must_be():
+    stored = random_images(2, 6, 4, 3).astype(np.float32)
+    raw = replace(COLOUR, preprocessing=Preprocessing())
+    for inputs in (stored / 255, stored - 128, stored + 0.5, np.minimum(stored, 3), 0 * stored):
+        np.testing.assert_array_equal(prepare(inputs, COLOUR), inputs)
+    np.testing.assert_array_equal(prepare(stored, raw), stored)
 
 
 def test_several_faults_are_listed_together(tmp_path):

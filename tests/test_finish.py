@@ -169,7 +169,7 @@ def test_who_watches_may_end_the_training():
     told = []
 
     def stop_at_the_second_step(progress):
-        told.append(progress.phase)
+        told.append(progress.detail)
         if len(told) == 2:
             raise KeyboardInterrupt
 
@@ -182,7 +182,8 @@ def test_who_watches_may_end_the_training():
         key=KEY,
         tell=stop_at_the_second_step,
     )
-    assert told == ["finish", "finish"] and result.interrupted and result.winner == "good"
+    assert told == [f"distilling good, step {step} of 9" for step in (1, 2)]
+    assert result.interrupted and result.winner == "good"
 
 
 def test_nothing_is_distilled_where_nothing_can_judge_it():

@@ -180,6 +180,9 @@ def test_the_evolved_masks_have_their_own_accuracy_and_the_result_is_named(repor
         "lamp <- saved                      0.1000   72.00 %",
     ]
     assert "lamp <- saved" in chosen.summary()
+    told = "Saved: lamp; accuracy 75.00 % (dense 99.60 %)"
+    assert told in chosen.summary() and "no better than this seed" in chosen.summary()
+    assert "no better than this seed" not in report.summary()
     assert choice(replace(report, candidates={"evolved": Measure(0.2, 0.7)})) == ""
 
 

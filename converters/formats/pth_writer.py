@@ -30,8 +30,9 @@ def write_pth(path: str | os.PathLike[str], tensors: Mapping[str, Any]) -> None:
     arrays = checked_arrays(tensors)
     if not torch_available():
         raise FormatError(
-            "torch is needed to write a .pth file and isn't installed. Install it, or write a "
-            ".safetensors file, which PyTorch reads with safetensors.torch.load_file"
+            "torch is needed to write a .pth file and isn't installed: pip install "
+            "'jgaprune[torch]'. Or write a .safetensors file, which PyTorch reads with "
+            "safetensors.torch.load_file"
         )
     import torch
 

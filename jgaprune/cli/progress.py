@@ -18,7 +18,7 @@ Show = Callable[[Progress], None]
 
 _PHASES = {
     "inputs": "making inputs",
-    "baselines": "measuring one-shot baselines",
+    "baselines": "one-shot baselines",
     "training": "training masks",
     "compile": "compiling",
     "search": "searching",
@@ -45,8 +45,8 @@ def shown_progress(*, quiet: bool, as_json: bool = False) -> Iterator[Show | Non
 
 
 def figures(progress: Progress) -> str:
-    """Best fitness, evaluations and their rate, as far as they are known."""
-    parts = []
+    """What is being done, best fitness, evaluations and their rate, as far as they are known."""
+    parts = [progress.detail] if progress.detail else []
     if progress.best is not None:
         parts.append(f"best fitness {progress.best:#.4g}")
     if progress.evaluations:

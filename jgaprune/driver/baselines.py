@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Sequence
 
+import jax
 import jax.numpy as jnp
 
 from jgaprune import saliency
@@ -21,16 +22,25 @@ _AFFORDABLE = 2e11
 
 
 def scores_for(
-    spaces: Collection[object], model: Model, sparsity: float, inputs: Array, refits: Repair | None
+    spaces: Collection[object],
+    model: Model,
+    sparsity: float,
+    inputs: Array,
+    refits: Repair | None,
+    tell: Callable[[str], None],
 ) -> dict[str, Scores]:
     """All scores where one of the spaces is "bases", else those by magnitude."""
     if "bases" in spaces:
-        return one_shot_scores(model, sparsity, inputs, refits)
+        return one_shot_scores(model, sparsity, inputs, refits, tell)
     return magnitude_scores(model.params, model.layout, sparsity)
 
 
 def one_shot_scores(
-    model: Model, sparsity: float, inputs: Array, refits: Repair | None
+    model: Model,
+    sparsity: float,
+    inputs: Array,
+    refits: Repair | None,
+    tell: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Scores]:
     """The scores of every one-shot method, by name, and those of gradual pruning.
 
@@ -41,6 +51,7 @@ def one_shot_scores(
       sparsity: fraction to remove.
       inputs: of the run, unlabelled.
       refits: the run's repair if it refits weights: then they are also pruned gradually.
+      tell: called with the name of each before it is worked out.
     """
     scores = magnitude_scores(model.params, model.layout, sparsity)
     makers: dict[str, Callable[[], Scores]] = {
@@ -50,9 +61,13 @@ def one_shot_scores(
         "obs": lambda: saliency.obs(model, inputs, sparsity),
         "exact_obs": lambda: saliency.exact_obs(model, inputs, sparsity),
     }
-    scores |= {name: make() for name, make in makers.items() if name in _affordable(model)}
+    makers = {name: make for name, make in makers.items() if name in _affordable(model)}
     if refits is not None:
-        scores["gradual"] = saliency.gradual(model, refits, sparsity)
+        makers["gradual"] = lambda: saliency.gradual(model, refits, sparsity)
+    for name, make in makers.items():
+        tell(name)
+        # Devices work behind the caller's back: who is told should be told in time.
+        scores[name] = jax.block_until_ready(make())
     return scores
 
 

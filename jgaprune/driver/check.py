@@ -21,6 +21,7 @@ from jgaprune.driver.racing import racing_faults
 from jgaprune.driver.stage_faults import stage_faults
 from jgaprune.driver.weighted import objective_fault
 from jgaprune.engine import FORMS, Strategy
+from jgaprune.inputs.images import scale_faults
 from jgaprune.masks import kept_for
 from jgaprune.model import Model, label_faults, token_faults
 from jgaprune.report import LABELLED_OBJECTIVES
@@ -204,6 +205,11 @@ def _inputs_fault(what: str, inputs: object, model: Model) -> str | None:
         )
     if not np.isfinite(array.astype(np.float32)).all():
         return f"{what} hold NaN or infinite values; remove those examples"
+    if scale_faults(array, model.spec):
+        return (
+            f"{what} are whole numbers up to {array.max():.0f}, images as they are stored; "
+            "jgaprune.inputs.prepare(images.astype('uint8'), model.spec) makes inputs of them"
+        )
     return None
 
 

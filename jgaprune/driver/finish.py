@@ -20,7 +20,7 @@ from jgaprune.driver.contenders import best_untrained, contenders, fittest
 from jgaprune.driver.ground import Ground
 from jgaprune.driver.inputs import Inputs
 from jgaprune.driver.measure import Judge, decoded, fitness_of, repaired
-from jgaprune.driver.progress import OnRecord, Progress, ignore
+from jgaprune.driver.progress import OnRecord, Progress, ignore, stepwise
 from jgaprune.driver.progression import Progression
 from jgaprune.driver.seeding import Seeding
 from jgaprune.driver.starts import Entry, choose_starts
@@ -28,6 +28,7 @@ from jgaprune.driver.train import distilled, with_statistics
 from jgaprune.inputs import variation_of
 from jgaprune.model import Model
 from jgaprune.report import Measure
+from jgaprune.training import OnStep
 from jgaprune.types import Array, Buffers, Key, Masks, Objective, Params, Repair
 
 _IMITATION = "output_distance"
@@ -153,7 +154,8 @@ def finish(
         fit = fittest({name: one.worth for name, one in starts.items()})
         for name in dict.fromkeys((winner, fit, *also)):
             entry, _, origin = starts[name]
-            entry = _distilled(judge.model, entry, inputs, steps, train_key, tell)
+            on_step = stepwise(tell, "finish", steps, f"distilling {name}, ")
+            entry = _distilled(judge.model, entry, inputs, steps, train_key, on_step)
             chosen = _better(measure, chosen, name, entry, origin)
     except KeyboardInterrupt:
         is_distilled = chosen.winner != winner
@@ -174,13 +176,11 @@ def _with_trained(
 
 
 def _distilled(
-    model: Model, entry: Entry, inputs: Inputs, steps: int, key: Key, tell: OnRecord
+    model: Model, entry: Entry, inputs: Inputs, steps: int, key: Key, on_step: OnStep
 ) -> Entry:
     """The same masks, with weights trained further."""
-    masks = entry[0]
-    watch = partial(tell, Progress("finish"))
-    weights, statistics = distilled(model, entry[1], masks, inputs, steps, key, on_step=watch)
-    return masks, weights, statistics
+    masks, params, _ = entry
+    return masks, *distilled(model, params, masks, inputs, steps, key, on_step=on_step)
 
 
 def _better(

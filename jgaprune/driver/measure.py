@@ -1,6 +1,7 @@
 """What masks are worth: fitness by the run's objective, accuracy where there are labels."""
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -80,11 +81,15 @@ class Judge(NamedTuple):
         return Measure(fitness, reached, perplexity(self.model, params, buffers, *self.data))
 
 
-def measure_baselines(judge: Judge, masks: dict[str, Masks]) -> dict[str, Baseline]:
-    """Every baseline, raw and with the run's own repair."""
-    return {
-        name: Baseline(judge.measure_raw(one), judge.measure(one)) for name, one in masks.items()
-    }
+def measure_baselines(
+    judge: Judge, masks: dict[str, Masks], tell: Callable[[str], None]
+) -> dict[str, Baseline]:
+    """Every baseline, raw and with the run's own repair; tells of each before it is measured."""
+    measured = {}
+    for name, one in masks.items():
+        tell(name)
+        measured[name] = Baseline(judge.measure_raw(one), judge.measure(one))
+    return measured
 
 
 @jax.jit

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 from jgaprune.agreement import together
 from jgaprune.report import History, Report
@@ -14,6 +15,7 @@ class Progress:
 
     Attributes:
       phase: "inputs", "baselines", "training", "compile", "search", "finish" or "end".
+      detail: what is being done within a phase that takes long, in words; else empty.
       generation: generations done, 0 for the sampled one.
       generations: generations in all, None if another budget ends the run.
       evaluations: candidates evaluated.
@@ -28,6 +30,7 @@ class Progress:
     """
 
     phase: str
+    detail: str = ""
     generation: int | None = None
     generations: int | None = None
     evaluations: int = 0
@@ -47,6 +50,23 @@ is over, however it ended; `jgaprune.telemetry` has some."""
 
 def ignore(progress: Progress) -> None:
     """The listener of a run that nobody watches."""
+
+
+def stepwise(tell: OnRecord, phase: str, steps: int, of: str = "") -> Callable[[], None]:
+    """What tells of every step of a training in turn.
+
+    Args:
+      tell: who listens.
+      phase: in which it trains.
+      steps: in all.
+      of: what is trained, if the phase does not say so.
+    """
+    numbers = count(1)
+
+    def step() -> None:
+        tell(Progress(phase, f"{of}step {next(numbers)} of {steps}"))
+
+    return step
 
 
 def ended(report: Report) -> Progress:

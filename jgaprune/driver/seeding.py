@@ -1,6 +1,7 @@
 """What a search starts from: one-shot masks, measured, and the best of them trained by gradient."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from jgaprune.driver.baselines import given_scores, one_shot_masks, scores_for
@@ -8,7 +9,7 @@ from jgaprune.driver.contenders import best_of
 from jgaprune.driver.ground import Ground
 from jgaprune.driver.measure import measure_baselines
 from jgaprune.driver.plan import Choices
-from jgaprune.driver.progress import OnRecord, Progress
+from jgaprune.driver.progress import OnRecord, Progress, stepwise
 from jgaprune.driver.stopwatch import Stopwatch
 from jgaprune.driver.train import Steps, choose_steps, train_masks
 from jgaprune.model import Model
@@ -66,11 +67,17 @@ def make_seeds(
     """
     tell(Progress("baselines"))
     inputs, refits, layout = ground.inputs, ground.refits, model.layout
-    scores = scores_for(choices.spaces, model, sparsity, inputs.for_repair, refits)
+    scores = scores_for(
+        *(choices.spaces, model, sparsity, inputs.for_repair, refits),
+        tell=lambda name: tell(Progress("baselines", name)),
+    )
     scores |= given_scores(model.params, layout, given)
     watch.lap("one_shot")
     masks = one_shot_masks(scores, layout, sparsity)
-    baselines = measure_baselines(ground.judge, masks)
+    measure = partial(
+        measure_baselines, ground.judge, tell=lambda name: tell(Progress("baselines", name))
+    )
+    baselines = measure(masks)
     watch.lap("baselines")
 
     steps, warnings = choose_steps(
@@ -85,10 +92,12 @@ def make_seeds(
     if steps.masks:
         tell(Progress("training"))
         start = scores["lamp" if refits is None else best_of(baselines)]
-        trained = train_masks(model, sparsity, inputs.all, start, refits, steps.masks, key)
+        on_step = stepwise(tell, "training", steps.masks)
+        training = model, sparsity, inputs.all, start, refits, steps.masks, key
+        trained = train_masks(*training, on_step=on_step)
         params = trained.params if refits is not None and steps.weights else None
         scores["straight_through"] = trained.scores
         more = one_shot_masks({"straight_through": trained.scores}, layout, sparsity)
-        masks, baselines = masks | more, baselines | measure_baselines(ground.judge, more)
+        masks, baselines = masks | more, baselines | measure(more)
     watch.lap("training")
     return Seeding(scores, masks, baselines, steps, warnings, params)

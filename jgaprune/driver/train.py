@@ -123,6 +123,7 @@ def train_masks(
     refits: Repair | None,
     steps: int,
     key: Key,
+    on_step: OnStep | None = None,
 ) -> Trained:
     """Scores trained straight through, and the weights that were trained along.
 
@@ -135,6 +136,7 @@ def train_masks(
         weights stay as they are.
       steps: of training.
       key: of its batches.
+      on_step: called before every step.
     """
     if refits is None:
         params = model.params
@@ -153,6 +155,7 @@ def train_masks(
         key,
         settings=settings,
         vary=variation_of(model.spec),
+        on_step=on_step,
     )
 
 

@@ -17,6 +17,8 @@ from jgaprune.model import ModelSpec, Preprocessing, token_faults
 
 _ROUNDING = 1e-4
 """Of pixels in 0..1."""
+_FAR = 16.0
+"""Where no normalised pixel comes to."""
 
 
 def prepare(
@@ -93,7 +95,25 @@ def input_faults(images: np.ndarray, spec: ModelSpec) -> list[str]:
         faults.append("there are no images; at least one is needed.")
     if not is_image and (bad := _count_not_finite(images)):
         faults.append(f"{bad} of {images.size} values are NaN or infinite; remove or repair them.")
+    elif not is_image:
+        faults += scale_faults(images, spec)
     return faults
+
+
+def scale_faults(inputs: np.ndarray, spec: ModelSpec) -> list[str]:
+    """Why floats can't be normalised inputs of the model: they are 0..255, as images are stored.
+
+    Only where the model's inputs are known to be normalised, and some pixel is bright.
+    """
+    if not spec.preprocessing.mean or not inputs.size:
+        return []
+    if inputs.min() < 0 or not _FAR < inputs.max() <= 255 or (inputs != np.rint(inputs)).any():
+        return []
+    return [
+        f"images are whole numbers up to {inputs.max():.0f}, as floats; floats are taken for "
+        f"inputs that are normalised already, and those of {spec.name} are small. Give the "
+        "images as they are stored, .astype(numpy.uint8), or normalise them."
+    ]
 
 
 def to_inputs(images: np.ndarray, spec: ModelSpec) -> np.ndarray:

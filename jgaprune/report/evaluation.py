@@ -166,8 +166,8 @@ def _read_document(folder: Path) -> dict[str, Any]:
         version = document["schema_version"]
     except FileNotFoundError:
         raise ValueError(
-            f"{folder} is not the folder of a run: it has no report.json. Give the folder that "
-            "--out named."
+            f"{folder} is not the folder of a run that has ended: it has no report.json. Give the "
+            "folder that --out named; a run that was stopped goes on with jgaprune resume."
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(

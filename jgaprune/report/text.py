@@ -20,6 +20,7 @@ def render(report: "Report") -> str:
     title = f"{document['model']['name']} pruned to {percent(report.sparsity)} sparsity"
     sections = [
         f"{title}\n{'=' * len(title)}",
+        headline(report),
         *(f"WARNING: {sentence}" for sentence in document["warnings"]),
         _section("Model", pairs(_model(document))),
         _section("Comparison (fitness: lower is better)", comparison(report)),
@@ -32,6 +33,19 @@ def render(report: "Report") -> str:
         _section("Machine", pairs(_machine(document))),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def headline(report: "Report") -> str:
+    """Which network was saved, and how good it is."""
+    reached = report.perplexity or report.accuracy
+    name, show = ("perplexity", number) if report.perplexity else ("accuracy", percent)
+    worth = (
+        [f"{name} {show(reached['pruned'])} (dense {show(reached['dense'])})"] if reached else []
+    )
+    lines = ["; ".join([f"Saved: {report.winner}", *worth])]
+    if not report.winner.startswith("evolved"):
+        lines.append("What the search found was no better than this seed on inputs held out.")
+    return "\n".join(lines)
 
 
 def comparison(report: "Report") -> str:

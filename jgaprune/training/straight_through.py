@@ -16,7 +16,7 @@ from jax.tree_util import Partial
 
 from jgaprune.masks import Layout, join, keep_top, kept_for, split
 from jgaprune.saliency import protect
-from jgaprune.training.descent import USUAL, Groups, Loss, Training, Vary, descend
+from jgaprune.training.descent import USUAL, Groups, Loss, OnStep, Training, Vary, descend
 from jgaprune.training.distil import split_trainable
 from jgaprune.types import Array, Key, Masks, Params, Scores
 
@@ -45,6 +45,7 @@ def straight_through(
     *,
     settings: Training = USUAL,
     vary: Vary | None = None,
+    on_step: OnStep | None = None,
 ) -> Trained:
     """Trains scores, and weights with them, so that the masked network lowers a loss.
 
@@ -58,6 +59,7 @@ def straight_through(
       key: of the batches.
       settings: steps, batch and learning rates; a `weight_rate` of 0 leaves the weights alone.
       vary: applied to every batch.
+      on_step: called before every step; what it raises ends the training.
 
     Raises:
       ValueError: sparsity out of range.
@@ -72,6 +74,7 @@ def straight_through(
         rates={"scores": settings.score_rate, "weights": settings.weight_rate},
         settings=settings,
         vary=vary,
+        on_step=on_step,
     )
     scores = {name: jnp.exp(score - _TOP) for name, score in groups["scores"].items()}
     return Trained(scores, {**fixed, **groups["weights"]})
