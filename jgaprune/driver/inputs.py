@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgaprune.driver.kept_inputs import num_windows, sampled, synthesized
-from jgaprune.inputs import can_invert, gaussian_noise, writes_text
+from jgaprune.inputs import UNLIKE, can_invert, gaussian_noise, unlikeness, writes_text
 from jgaprune.model import Model
 from jgaprune.types import Array, Key, Repair
 
@@ -72,8 +72,22 @@ def make_inputs(
         return made_inputs(model, key, num_inputs)
     if supplement and shows_norms(model):
         made = synthesized(model, key, number)
-        return Inputs(jnp.concatenate([made, shown]), len(made), "given and synthesised")
-    return Inputs(shown, len(shown), "given")
+        both = jnp.concatenate([made, shown])
+        return Inputs(both, len(made), "given and synthesised", _doubts(model, shown))
+    return Inputs(shown, len(shown), "given", _doubts(model, shown))
+
+
+def _doubts(model: Model, given: Array) -> tuple[str, ...]:
+    """A sentence where given inputs are unlike the training data."""
+    away = unlikeness(model, given)
+    if away is None or away < UNLIKE:
+        return ()
+    return (
+        f"The given inputs are unlike what {model.spec.name} was trained on: at its batch-norm "
+        f"layers they are {away:.2g} away from what these have stored, other images of the same "
+        "kind 0.1 or less. What is found on them may be of no use: see that they are normalised "
+        "as in training, or leave them out, for inputs can be synthesised.",
+    )
 
 
 def made_inputs(model: Model, key: Key, num_inputs: int | None = None) -> Inputs:

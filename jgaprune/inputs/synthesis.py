@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jgaprune.inputs.likeness import mismatch
 from jgaprune.inputs.pixels import pixel_range, roll, roughness, smooth_noise
 from jgaprune.model import Model
 from jgaprune.model.forward import keep_stored
-from jgaprune.types import Array, Key, NormRecord
+from jgaprune.types import Array, Key
 
 
 @jax.tree_util.register_static
@@ -93,18 +94,7 @@ def _loss(inputs: Array, model: Model, labels: Array, settings: Synthesis, key: 
     logits, records = model.observe(model.params, model.buffers, rolled, keep_stored)  # type: ignore[misc]
     surprise = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
     return (
-        _mismatch(records)
+        mismatch(records)
         + settings.label_weight * surprise
         + settings.smoothness_weight * roughness(inputs, model.spec)
     )
-
-
-def _mismatch(records: dict[str, NormRecord]) -> Array:
-    """Squared distance of means and deviations, in stored deviations, summed over layers."""
-    total = jnp.float32(0)
-    for batch, stored in records.values():
-        var = stored.var + 1e-6
-        mean_error = jnp.square(batch.mean - stored.mean) / var
-        deviation_error = jnp.square(jnp.sqrt(batch.var / var + 1e-6) - 1.0)
-        total += jnp.mean(mean_error + deviation_error)
-    return total
