@@ -560,7 +560,7 @@ def _signalled(out, moment, *numbers):
     heeding += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     command = [sys.executable, "-c", heeding, "-m", "jgaprune", "prune", "--weights", str(DIGITS)]
     command += ["--sparsity", "0.9", "--generations", "1000000", "--out", str(out)]
-    command += ["--train-steps", "5", "--num-inputs", "64"]
+    command += ["--train-steps", "5", "--num-inputs", "64", "--seconds", "120"]
     # With programs from an earlier test, a phase may be over before the signal comes.
     fresh = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     lines = []

@@ -18,7 +18,7 @@ Show = Callable[[Progress], None]
 
 _PHASES = {
     "inputs": "making inputs",
-    "baselines": "one-shot baselines",
+    "baselines": "measuring one-shot baselines",
     "training": "training masks",
     "compile": "compiling",
     "search": "searching",
