@@ -1,6 +1,5 @@
 """`report.txt` and the comparison that the command line prints: aligned plain text."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ def render(report: "Report") -> str:
         *([_section("Trust", pairs(report.trust.lines()))] if report.trust.lines() else []),
         _section("Seconds", pairs({k: f"{v:.1f}" for k, v in report.seconds.items()})),
         _section("Layers", _layers(report)),
-        _section("Settings", pairs({k: _compact(v) for k, v in document["settings"].items()})),
+        _section("Settings", pairs({k: _told(v) for k, v in document["settings"].items()})),
         _section("Machine", pairs(_machine(document))),
     ]
     return "\n\n".join(sections) + "\n"
@@ -166,8 +165,18 @@ def _section(title: str, body: str) -> str:
     return "\n".join([title, *(f"  {line}" for line in body.splitlines())])
 
 
-def _compact(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _told(value: Any) -> str:
+    """A setting in words: what is unset as a dash, parts of one behind commas, several in turn."""
+    if value is None or value == []:
+        return _MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_told(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        nested = any(isinstance(part, Mapping) for part in value)
+        return ("; " if nested else ", ").join(map(_told, value))
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def _number(value: float | None) -> str:
