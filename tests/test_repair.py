@@ -110,6 +110,19 @@ def test_impossible_bounds_are_refused(bounds):
         repair.batch_norm_delta(MODEL, INPUTS, **bounds)
 
 
+def test_beside_the_dense_network_it_is_the_same():
+    dense, beside = repair.beside_dense(MODEL, INPUTS)
+    expected = MODEL.apply(MODEL.params, MODEL.buffers, INPUTS)
+    np.testing.assert_allclose(dense, expected, rtol=1e-5, atol=1e-5)
+    params = apply_masks(MODEL.params, MASKS)
+    for one, other in zip(
+        jax.tree.leaves(beside.fit(params, MODEL.buffers)),
+        jax.tree.leaves(REPAIR.fit(params, MODEL.buffers)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_channel_that_died_stays_finite():
     masks = {**MASKS, "conv1.kernel": jnp.zeros_like(MASKS["conv1.kernel"])}
     logits, _, buffers = REPAIR.fit(apply_masks(MODEL.params, masks), MODEL.buffers)

@@ -5,6 +5,7 @@ from jgaprune.ops.hoist import hoisted
 from jgaprune.ops.linear import Product, enough_rows
 from jgaprune.ops.lockstep import in_lockstep, jgaprune_statistics, see_products
 from jgaprune.ops.masked_product import masked_dot
+from jgaprune.ops.parts import convolution_in_parts
 from jgaprune.ops.precision import exact_matmul, lowered, lowered_rules
 from jgaprune.ops.rewrite import Rule, rewrite
 from jgaprune.ops.rows import make_rows, replace_rows
@@ -16,6 +17,7 @@ __all__ = [
     "Product",
     "Rule",
     "Rules",
+    "convolution_in_parts",
     "enough_rows",
     "exact_matmul",
     "hoisted",

@@ -124,7 +124,7 @@ def _evaluate(program: ClosedJaxpr, arguments: Sequence[Any], rules: _Rules) -> 
 
 def _apply(equation: Any, operands: list[Any], rules: _Rules) -> Sequence[Any]:
     name = equation.primitive.name
-    if _is_masking(equation):
+    if rules.masked and _is_masking(equation):
         return [Masked(*map(_computed, operands))]
     if name in rules.masked and isinstance(operands[1], Masked):
         return [rules.masked[name](_computed(operands[0]), *operands[1], **equation.params)]

@@ -75,11 +75,28 @@ def batch_norm_delta(
     everything = inputs if shown is None else jnp.concatenate([inputs, shown])
     if model.observe is None or not model.spec.norms:
         return Repair(everything, Partial(_forward_only, model.apply, everything))
-    _, dense = jax.jit(_observe_dense)(model, inputs)
-    fit = Partial(_fit, bounds, model.observe, inputs, dense)
+    _, fit = _dense_and_fit(bounds, model, inputs)
     if shown is not None:
         fit = Partial(_fit_and_show, fit, model.apply, shown)
     return Repair(everything, fit)
+
+
+def beside_dense(model: Model, inputs: Array) -> tuple[Array, Repair]:
+    """The logits `[N, C]` of the dense model on the way to its batch-norm delta, and the delta.
+
+    Args:
+      model: the dense model.
+      inputs: model inputs `[N, ...]`.
+    """
+    if model.observe is None or not model.spec.norms:
+        return model.apply(model.params, model.buffers, inputs), batch_norm_delta(model, inputs)
+    logits, fit = _dense_and_fit(Bounds(), model, inputs)
+    return logits, Repair(inputs, fit)
+
+
+def _dense_and_fit(bounds: Bounds, model: Model, inputs: Array) -> tuple[Array, Fit]:
+    logits, dense = jax.jit(_observe_dense)(model, inputs)
+    return logits, Partial(_fit, bounds, model.observe, inputs, dense)
 
 
 def _observe_dense(model: Model, inputs: Array) -> tuple[Array, dict[str, NormRecord]]:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jgaprune.training.gradient import gradient_of
 from jgaprune.types import Array, Key, Params
 
 Loss = Callable[[Params, Array], Array]
@@ -119,7 +120,7 @@ def _improve(
     batch = inputs[jax.random.choice(draw_key, inputs.shape[0], (size,), replace=False)]
     if plan.vary is not None:
         batch = plan.vary(vary_key, batch)
-    gradient = jax.grad(loss)(groups, batch)
+    gradient = gradient_of(loss)(groups, batch)
     updates, state = _optimizer(plan.settings).update(gradient, state)
     scaled = {
         name: jax.tree.map(lambda update, rate=rate: rate * update, updates[name])

@@ -5,7 +5,7 @@ from jax.tree_util import Partial
 
 from jgaprune.model import Model, real_tokens, without_padding
 from jgaprune.objectives import compare_logits
-from jgaprune.repair import batch_norm_delta
+from jgaprune.repair import beside_dense
 from jgaprune.training.descent import Loss
 from jgaprune.types import Array, Params
 
@@ -24,8 +24,8 @@ def imitation(model: Model) -> Loss:
 
 
 def _imitation(model: Model, params: Params, inputs: Array) -> Array:
-    logits, _, _ = batch_norm_delta(model, inputs).fit(params, model.buffers)
-    dense = model.apply(model.params, model.buffers, inputs)
+    dense, repair = beside_dense(model, inputs)
+    logits, _, _ = repair.fit(params, model.buffers)
     real = real_tokens(model.spec, inputs)
     logits, dense = without_padding(logits, real), without_padding(dense, real)
     return compare_logits(logits, jax.lax.stop_gradient(dense))[0]
