@@ -14,7 +14,6 @@ Writes a JSON file. `--smoke` takes the embedded digits network, and keeps nothi
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +25,23 @@ from subjects import NUM_GIVEN, parser
 import jgaprune as jp
 from jgaprune.inputs import UNLIKE, gaussian_noise, variation_of
 from jgaprune.inputs.files import read_evaluation_data, read_inputs
-from jgaprune.model import Preprocessing
 
 FEW = 8
 """Images in the smallest sets that are tried."""
 DRAWS = 10
-WRONG = {"not normalised": Preprocessing(), "normalised by halves": Preprocessing((0.5,), (0.5,))}
-"""Normalisations other than the network's."""
+WRONG = {"not normalised": (0.0, 1.0), "normalised by halves": (0.5, 0.5)}
+"""Means and deviations other than those that the network was trained with."""
 
 
 def main() -> None:
     """Measures every kind, and writes what came out."""
     options = _options()
     model = jp.converters.load(options.arch, options.weights)
+    if not model.shows_norms:
+        raise SystemExit(f"{model.spec.name} shows no batch-norm layers to be near to or far from")
     found = {}
     for kind, sets in _kinds(model, options):
-        found[kind] = _spread([jp.inputs.unlikeness(model, jax.numpy.asarray(s)) for s in sets])
+        found[kind] = _range([jp.inputs.unlikeness(model, jax.numpy.asarray(s)) for s in sets])
         print(f"{kind}: {found[kind]}", flush=True)
     if not options.smoke:
         about = {"model": model.spec.name, "warns_from": UNLIKE, "unlikeness": found}
@@ -70,8 +70,8 @@ def _kinds(
     order = np.random.default_rng(options.key).permutation(len(images))
     many = images[order[:NUM_GIVEN]]
     yield "test images", [many]
-    few = len(images) // FEW
-    yield f"{FEW} test images", [images[order[i * FEW :][:FEW]] for i in range(min(DRAWS, few))]
+    starts = range(0, min(DRAWS * FEW, len(images)), FEW)
+    yield f"{FEW} test images", [images[order[start:][:FEW]] for start in starts]
     yield "one class", [images[labels == label][:NUM_GIVEN] for label in np.unique(labels)]
     if options.inputs:
         yield "unlabelled", [read_inputs(options.inputs, spec)[:NUM_GIVEN]]
@@ -80,16 +80,17 @@ def _kinds(
     if spec.input_shape[spec.channel_axis] > 1:
         axis = spec.channel_axis % len(spec.input_shape) + 1
         yield "channels reversed", [np.flip(many, axis)]
-    for name, plan in WRONG.items():
-        wrongly = replace(spec, preprocessing=replace(plan, resize=spec.preprocessing.resize))
-        yield name, [read_evaluation_data(options.eval_data, wrongly)[0][order[:NUM_GIVEN]]]
+    for name, moments in WRONG.items():
+        mean, std = ([moment] * spec.input_shape[spec.channel_axis] for moment in moments)
+        wrong, _ = read_evaluation_data(options.eval_data, spec, mean, std)
+        yield name, [wrong[order[:NUM_GIVEN]]]
     if options.other_data:
         yield "another data set", [_other(options.other_data, spec)]
     yield "noise", [gaussian_noise(spec, one, NUM_GIVEN) for one in keys]
 
 
 def _other(path: Path, spec: jp.ModelSpec) -> np.ndarray:
-    """Grey images of another data set as inputs, in the middle of black or cut to the middle."""
+    """Grey images `[N, H, W]` as inputs, in the middle of black or cut to the middle."""
     axis = spec.channel_axis % len(spec.input_shape)
     height, width = np.delete(spec.input_shape, axis)
     with np.load(path) as arrays:
@@ -100,7 +101,7 @@ def _other(path: Path, spec: jp.ModelSpec) -> np.ndarray:
     return read_inputs(np.stack([cut] * spec.input_shape[axis], axis=-1), spec)
 
 
-def _spread(values: list[Any]) -> float | list[float]:
+def _range(values: list[Any]) -> float | list[float]:
     """Of one set its value, of several the least, the median and the greatest."""
     if len(values) == 1:
         return values[0]

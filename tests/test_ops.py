@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jgaprune.ops import convolution_in_parts, hoisted, lowered, matmul_convolution, parts, rewrite
+from jgaprune.masks import apply_masks
+from jgaprune.ops import hoisted, lowered, masked_dot, matmul_convolution, rewrite
 
 CONVOLUTIONS = {
     "plain": {},
@@ -58,35 +59,6 @@ def test_convolutions_for_a_population(changes, axes, key):
     np.testing.assert_allclose(jax.vmap(rewritten, axes)(*arguments), expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("changes", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-@pytest.mark.parametrize("elements", [1, 2000, 2**21], ids=["one by one", "parts", "whole"])
-def test_gradients_in_parts_are_those_of_the_whole(changes, elements, key, monkeypatch):
-    monkeypatch.setattr(parts, "_ELEMENTS", elements)
-    inputs, kernel = (one[0] for one in operands(key, changes, 1))
-
-    def loss(inputs, kernel):
-        return jnp.sum(jnp.sin(convolve(inputs, kernel, changes)))
-
-    gradient = jax.grad(loss, argnums=(0, 1))
-    in_parts = rewrite(gradient, {"conv_general_dilated": convolution_in_parts})
-    for one, whole in zip(in_parts(inputs, kernel), gradient(inputs, kernel), strict=True):
-        np.testing.assert_allclose(one, whole, atol=2e-5)
-
-
-def test_kernel_gradients_are_in_parts_and_nothing_else(key, monkeypatch):
-    monkeypatch.setattr(parts, "_ELEMENTS", 1)
-    inputs, kernel = (one[0] for one in operands(key, {}, 1))
-
-    def count(argument):
-        gradient = jax.grad(lambda *both: jnp.sum(convolve(*both, {}) ** 2), argument)
-        in_parts = rewrite(gradient, {"conv_general_dilated": convolution_in_parts})
-        return str(jax.make_jaxpr(in_parts)(inputs, kernel)).count("conv_general_dilated[")
-
-    forward, per_input = 1, len(inputs)
-    assert count(0) == forward + 1
-    assert count(1) == forward + per_input
-
-
 def test_populations_of_kernels_need_no_grouped_convolution(key):
     inputs, kernels = operands(key, {}, 5)
     rewritten = rewrite(partial(convolve, changes={}), {"conv_general_dilated": matmul_convolution})
@@ -103,6 +75,19 @@ def test_rules_reach_into_wrapped_functions():
     result = jax.jit(rewritten)({"x": jnp.array([3.0, -1.0])})
     np.testing.assert_array_equal(result["out"], [6.0, 0.0])
     assert result["kept"] == 2
+
+
+def test_the_derivative_of_masking_is_no_masking(key):
+    weights = jax.random.normal(key, (4, 3))
+    masks = {"w": weights > 0}
+
+    def loss(weights, x):
+        return jnp.sum(jnp.sin(x @ apply_masks({"w": weights}, masks)["w"]))
+
+    gradient = jax.grad(loss)
+    rewritten = rewrite(gradient, {}, {"dot_general": masked_dot})
+    x = jax.random.normal(key, (5, 4))
+    np.testing.assert_allclose(rewritten(weights, x), gradient(weights, x), rtol=1e-5, atol=1e-6)
 
 
 def test_control_flow_is_left_as_it_is():

@@ -110,8 +110,8 @@ def test_impossible_bounds_are_refused(bounds):
         repair.batch_norm_delta(MODEL, INPUTS, **bounds)
 
 
-def test_beside_the_dense_network_it_is_the_same():
-    dense, beside = repair.beside_dense(MODEL, INPUTS)
+def test_with_dense_logits_it_is_the_same():
+    dense, beside = repair.dense_and_delta(MODEL, INPUTS)
     expected = MODEL.apply(MODEL.params, MODEL.buffers, INPUTS)
     np.testing.assert_allclose(dense, expected, rtol=1e-5, atol=1e-5)
     params = apply_masks(MODEL.params, MASKS)
@@ -136,6 +136,8 @@ def test_a_model_without_visible_norms_passes_through():
     logits, params, buffers = fix.fit(model.params, model.buffers)
     assert params is model.params and buffers == {}
     np.testing.assert_allclose(logits, 3.0)
+    dense, _ = repair.dense_and_delta(model, jnp.ones((4, 3)))
+    np.testing.assert_allclose(dense, 3.0)
 
 
 def _linear(params, inputs):

@@ -20,7 +20,6 @@ from jgaprune.driver.inputs import (
     hold_out,
     num_made,
     origin_of_made,
-    shows_norms,
     usual_number,
 )
 from jgaprune.driver.looks import screens_of
@@ -206,7 +205,7 @@ def _stand_in(call: Call) -> Inputs:
         number = call.num_inputs or usual_number(model)
         return Inputs(noise(number), number, origin_of_made(model))
     number = len(given)
-    if not call.supplement or call.labels is not None or not shows_norms(model):
+    if not call.supplement or call.labels is not None or not model.shows_norms:
         return Inputs(noise(number), number, "given")
     made = call.num_inputs or num_made(number)
     return Inputs(noise(made + number), made, "given and synthesised")

@@ -70,7 +70,7 @@ def make_inputs(
     number = num_inputs or num_made(0 if shown is None else len(shown))
     if shown is None:
         return made_inputs(model, key, num_inputs)
-    if supplement and shows_norms(model):
+    if supplement and model.shows_norms:
         made = synthesized(model, key, number)
         both = jnp.concatenate([made, shown])
         return Inputs(both, len(made), "given and synthesised", _doubts(model, shown))
@@ -118,7 +118,7 @@ def origin_of_made(model: Model) -> str:
         return "sampled"
     if model.spec.vocabulary is not None:
         return "noise"
-    if shows_norms(model):
+    if model.shows_norms:
         return "synthesised"
     return "inverted" if can_invert(model) else "noise"
 
@@ -135,11 +135,6 @@ def num_made(num_given: int) -> int:
     (512, 312, 256)
     """
     return max(_FEWEST_MADE, NUM_INPUTS - num_given)
-
-
-def shows_norms(model: Model) -> bool:
-    """Whether inputs can be made to match statistics that the model stores."""
-    return model.observe is not None and bool(model.spec.norms)
 
 
 def hold_out(inputs: Inputs, key: Key) -> Inputs:

@@ -36,7 +36,7 @@ def synthesized(model: Model, key: Key, num_inputs: int) -> Array:
 
     A cache that cannot be read or written is no fault: the inputs are made.
     """
-    make = synthesize if model.observe is not None and model.spec.norms else invert
+    make = synthesize if model.shows_norms else invert
     return _kept(model, key, num_inputs, lambda: make(model, key, num_inputs))
 
 

@@ -20,6 +20,7 @@ from jgaprune.training import (
     Trained,
     Training,
     distil,
+    gradient_of,
     gradient_swaps,
     imitation,
     straight_through,
@@ -216,7 +217,7 @@ def with_statistics(
 
 def has_gradient(model: Model, inputs: Array) -> bool:
     """Whether JAX can differentiate the network, which may hold loops of unknown length."""
-    gradient = partial(jax.grad(imitation(model)), model.params)
+    gradient = partial(gradient_of(imitation(model)), model.params)
     try:
         jax.eval_shape(gradient, inputs[:2])
     except Exception:  # whatever the caller's own functions raise

@@ -119,7 +119,7 @@ def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
 def _other_inputs(model: Model, inputs: Inputs, key: Key, fresh: bool) -> tuple[Array, str]:
     if inputs.origin == "noise":
         return gaussian_noise(model.spec, key, len(inputs.all)), "noise"
-    if fresh and model.observe and model.spec.norms:
+    if fresh and model.shows_norms:
         return synthesized(model, key, _NUM_SYNTHESISED), "synthesised"
     return variation_of(model.spec)(key, inputs.all), "varied"
 

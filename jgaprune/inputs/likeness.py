@@ -39,7 +39,7 @@ def unlikeness(model: Model, inputs: Array) -> float | None:
     Returns:
       None where the network shows no batch-norm layers.
     """
-    if model.observe is None or not model.spec.norms:
+    if not model.shows_norms:
         return None
     return float(_unlikeness(model, inputs[:_ENOUGH]))
 

@@ -58,7 +58,7 @@ def synthesize(model: Model, key: Key, num_inputs: int, settings: Synthesis = Sy
     Raises:
       ValueError: the model shows no batch-norm layers.
     """
-    if model.observe is None or not model.spec.norms:
+    if not model.shows_norms:
         raise ValueError(
             f"{model.spec.name} has no batch-norm layers to match; pass inputs=..., "
             "or use invert or gaussian_noise."

@@ -81,6 +81,11 @@ class Model(NamedTuple):
         """The flat order of the prunable weights."""
         return layout_of(self.params, self.spec.prunable)
 
+    @property
+    def shows_norms(self) -> bool:
+        """Whether batch-norm layers, and the statistics that they have stored, can be seen."""
+        return self.observe is not None and bool(self.spec.norms)
+
     @staticmethod
     def from_nnx(
         module: nnx.Module,

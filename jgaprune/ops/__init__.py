@@ -1,4 +1,4 @@
-"""How operations run for a whole population, for networks that know of one candidate only."""
+"""How operations run: for a whole population, for networks that know of one candidate; on CPUs."""
 
 from jgaprune.ops.convolution import matmul_convolution
 from jgaprune.ops.hoist import hoisted

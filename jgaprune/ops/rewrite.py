@@ -124,12 +124,15 @@ def _evaluate(program: ClosedJaxpr, arguments: Sequence[Any], rules: _Rules) -> 
 
 def _apply(equation: Any, operands: list[Any], rules: _Rules) -> Sequence[Any]:
     name = equation.primitive.name
-    if rules.masked and _is_masking(equation):
+    if _is_masking(equation):
         return [Masked(*map(_computed, operands))]
     if name in rules.masked and isinstance(operands[1], Masked):
         return [rules.masked[name](_computed(operands[0]), *operands[1], **equation.params)]
     inner = None if name in rules.plain else inner_program(equation)
     if inner:
+        if equation.params.get("differentiated") and equation.params["prevent_cse"]:
+            # A rematerialised part of a gradient, which must not merge with the forward pass.
+            operands = jax.lax.optimization_barrier([_computed(one) for one in operands])
         return _evaluate(inner, operands, rules)
     operands = [_computed(operand) for operand in operands]
     if name in rules.plain:
@@ -138,9 +141,12 @@ def _apply(equation: Any, operands: list[Any], rules: _Rules) -> Sequence[Any]:
 
 
 def _is_masking(equation: Any) -> bool:
-    """Whether the operation is a call of `jgaprune_masked`."""
-    is_call = equation.primitive.name in ("jit", "pjit")
-    return is_call and equation.params["name"] == MASKING
+    """Whether the operation is a call of `jgaprune_masked`, and not one of its derivatives."""
+    if equation.primitive.name not in ("jit", "pjit") or equation.params["name"] != MASKING:
+        return False
+    operands = [variable.aval for variable in equation.invars]
+    results = [variable.aval for variable in equation.outvars]
+    return len(operands) == 2 and operands[1].dtype == bool and results == operands[:1]
 
 
 def _computed(value: Any) -> Any:

@@ -73,7 +73,7 @@ def batch_norm_delta(
     """
     bounds = Bounds(max_variance_ratio, max_mean_shift)
     everything = inputs if shown is None else jnp.concatenate([inputs, shown])
-    if model.observe is None or not model.spec.norms:
+    if not model.shows_norms:
         return Repair(everything, Partial(_forward_only, model.apply, everything))
     _, fit = _dense_and_fit(bounds, model, inputs)
     if shown is not None:
@@ -81,14 +81,18 @@ def batch_norm_delta(
     return Repair(everything, fit)
 
 
-def beside_dense(model: Model, inputs: Array) -> tuple[Array, Repair]:
-    """The logits `[N, C]` of the dense model on the way to its batch-norm delta, and the delta.
+def dense_and_delta(model: Model, inputs: Array) -> tuple[Array, Repair]:
+    """The batch-norm delta, and what the dense model says on the way to it.
 
     Args:
       model: the dense model.
       inputs: model inputs `[N, ...]`.
+
+    Returns:
+      Logits `[N, C]` of the dense model, and `batch_norm_delta(model, inputs)`: together in one
+      forward pass.
     """
-    if model.observe is None or not model.spec.norms:
+    if not model.shows_norms:
         return model.apply(model.params, model.buffers, inputs), batch_norm_delta(model, inputs)
     logits, fit = _dense_and_fit(Bounds(), model, inputs)
     return logits, Repair(inputs, fit)

@@ -28,7 +28,7 @@ def render(report: "Report") -> str:
         *([_section("Trust", pairs(report.trust.lines()))] if report.trust.lines() else []),
         _section("Seconds", pairs({k: f"{v:.1f}" for k, v in report.seconds.items()})),
         _section("Layers", _layers(report)),
-        _section("Settings", pairs({k: _told(v) for k, v in document["settings"].items()})),
+        _section("Settings", pairs({k: in_words(v) for k, v in document["settings"].items()})),
         _section("Machine", pairs(_machine(document))),
     ]
     return "\n\n".join(sections) + "\n"
@@ -165,18 +165,30 @@ def _section(title: str, body: str) -> str:
     return "\n".join([title, *(f"  {line}" for line in body.splitlines())])
 
 
-def _told(value: Any) -> str:
-    """A setting in words: what is unset as a dash, parts of one behind commas, several in turn."""
-    if value is None or value == []:
+def in_words(value: Any) -> str:
+    """A setting, nested as it may be, for people.
+
+    >>> in_words([{"space": "bases", "seeds": ["lamp", "erk"]}, {"space": "weights", "seeds": []}])
+    'space bases, seeds [lamp, erk]; space weights, seeds -'
+    >>> in_words({"steps": 300, "rate": 0.003, "resumed": False, "target": None})
+    'steps 300, rate 0.003, resumed no, target -'
+    """
+    if value is None or value in ([], {}):
         return _MISSING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_told(part)}" for name, part in value.items())
+        return ", ".join(f"{name} {_bracketed(part)}" for name, part in value.items())
     if isinstance(value, list):
         nested = any(isinstance(part, Mapping) for part in value)
-        return ("; " if nested else ", ").join(map(_told, value))
-    return number(value) if isinstance(value, float) else str(value)
+        return ("; " if nested else ", ").join(map(in_words, value))
+    return str(value)
+
+
+def _bracketed(value: Any) -> str:
+    """A part of a setting; brackets keep its own parts together."""
+    is_several = isinstance(value, list | Mapping) and len(value) > 0
+    return f"[{in_words(value)}]" if is_several else in_words(value)
 
 
 def _number(value: float | None) -> str:

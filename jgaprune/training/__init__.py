@@ -2,6 +2,7 @@
 
 from jgaprune.training.descent import Loss, OnStep, Training, Vary
 from jgaprune.training.distil import distil
+from jgaprune.training.gradient import gradient_of
 from jgaprune.training.imitation import imitation
 from jgaprune.training.straight_through import Trained, straight_through
 from jgaprune.training.swaps import gradient_swaps
@@ -13,6 +14,7 @@ __all__ = [
     "Training",
     "Vary",
     "distil",
+    "gradient_of",
     "gradient_swaps",
     "imitation",
     "straight_through",

@@ -5,7 +5,7 @@ from jax.tree_util import Partial
 
 from jgaprune.model import Model, real_tokens, without_padding
 from jgaprune.objectives import compare_logits
-from jgaprune.repair import beside_dense
+from jgaprune.repair import dense_and_delta
 from jgaprune.training.descent import Loss
 from jgaprune.types import Array, Params
 
@@ -24,7 +24,7 @@ def imitation(model: Model) -> Loss:
 
 
 def _imitation(model: Model, params: Params, inputs: Array) -> Array:
-    dense, repair = beside_dense(model, inputs)
+    dense, repair = dense_and_delta(model, inputs)
     logits, _, _ = repair.fit(params, model.buffers)
     real = real_tokens(model.spec, inputs)
     logits, dense = without_padding(logits, real), without_padding(dense, real)

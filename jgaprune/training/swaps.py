@@ -21,7 +21,6 @@ from jax.tree_util import Partial
 from jgaprune.masks import Layout, count_kept, join, keep_top, num_words, split, unpack
 from jgaprune.packed import cheap_bits
 from jgaprune.training.descent import Loss, Vary
-from jgaprune.training.gradient import gradient_of
 from jgaprune.types import Array, Genome, Key, Masks, MaskSpace, Params, Scores
 
 _PASSES = 3
@@ -138,7 +137,7 @@ def _gains(plan: _Plan, given: _Given, key: Key, genome: Genome) -> tuple[Array,
         batch = plan.vary(vary_key, batch)
     masks = given.decode(genome)
     masked = {name: jnp.where(mask, params[name], 0) for name, mask in masks.items()}
-    gradient = gradient_of(lambda leaves: given.loss({**params, **leaves}, batch))(masked)
+    gradient = jax.grad(lambda leaves: given.loss({**params, **leaves}, batch))(masked)
     gains = join({name: -one * params[name] for name, one in gradient.items()}, plan.layout)
     gains = jnp.where(jnp.isfinite(gains), gains, 0.0).astype(jnp.float32)
     return gains, join(masks, plan.layout)
