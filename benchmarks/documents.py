@@ -67,12 +67,12 @@ def out_path(options: argparse.Namespace, name: str) -> Path:
 def document(docstring: str | None, **contents: Any) -> dict[str, Any]:
     """Contents after the script's question, the device, the versions and the commit."""
     question = (docstring or "").partition("\n")[0]
-    about = {"device": device(), "versions": versions(), "commit": _commit()}
+    about = {"device": device(), "versions": versions(), "commit": commit()}
     return {"question": question, **about, **contents}
 
 
 @cache
-def _commit() -> str | None:
+def commit() -> str | None:
     """That of the code, "+" if it has been changed since; None outside git."""
     described = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
     told = subprocess.run(

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from documents import document, out_path, write
+from documents import commit, document, out_path, write
 from quality_methods import (
     NOISE,
     RIVALS,
@@ -103,7 +103,8 @@ def _run(cell: Cell, key: int, options: argparse.Namespace) -> Run:
                     f"{options.out} has runs of {spent} evaluations; pass another --out"
                 )
             return run
-    cell["runs"].append({"key": key, "device": device(), "versions": versions()})
+    about = {"device": device(), "versions": versions(), "commit": commit()}
+    cell["runs"].append({"key": key, **about})
     return cell["runs"][-1]
 
 
