@@ -130,7 +130,7 @@ def _apply(equation: Any, operands: list[Any], rules: _Rules) -> Sequence[Any]:
         return [rules.masked[name](_computed(operands[0]), *operands[1], **equation.params)]
     inner = None if name in rules.plain else inner_program(equation)
     if inner:
-        if equation.params.get("differentiated") and equation.params["prevent_cse"]:
+        if equation.params.get("differentiated") and equation.params.get("prevent_cse", True):
             # A rematerialised part of a gradient, which must not merge with the forward pass.
             operands = jax.lax.optimization_barrier([_computed(one) for one in operands])
         return _evaluate(inner, operands, rules)
@@ -144,9 +144,11 @@ def _is_masking(equation: Any) -> bool:
     """Whether the operation is a call of `jgaprune_masked`, and not one of its derivatives."""
     if equation.primitive.name not in ("jit", "pjit") or equation.params["name"] != MASKING:
         return False
-    operands = [variable.aval for variable in equation.invars]
-    results = [variable.aval for variable in equation.outvars]
-    return len(operands) == 2 and operands[1].dtype == bool and results == operands[:1]
+    operands, results = (
+        [(one.aval.shape, one.aval.dtype) for one in ends]
+        for ends in (equation.invars, equation.outvars)
+    )
+    return len(operands) == 2 and operands[1][1] == bool and results == operands[:1]
 
 
 def _computed(value: Any) -> Any:
