@@ -144,11 +144,11 @@ def _is_masking(equation: Any) -> bool:
     """Whether the operation is a call of `jgaprune_masked`, and not one of its derivatives."""
     if equation.primitive.name not in ("jit", "pjit") or equation.params["name"] != MASKING:
         return False
-    operands, results = (
-        [(one.aval.shape, one.aval.dtype) for one in ends]
-        for ends in (equation.invars, equation.outvars)
-    )
-    return len(operands) == 2 and operands[1][1] == bool and results == operands[:1]
+    if len(equation.invars) != 2 or len(equation.outvars) != 1:
+        return False
+    weights, mask, result = (one.aval for one in (*equation.invars, *equation.outvars))
+    is_like_weights = (result.shape, result.dtype) == (weights.shape, weights.dtype)
+    return is_like_weights and mask.dtype == bool
 
 
 def _computed(value: Any) -> Any:
