@@ -89,6 +89,7 @@ def test_untrained_weights_follow_their_seed():
     assert not jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), first.params, other.params))
 
 
+@pytest.mark.slow
 def test_dtype_and_chunk_hold_for_what_is_tried():
     model = converters.untrained("mlp")
     task = make_task(model, jnp.ones((2, *model.spec.input_shape)), 4, 0.5, jax.random.key(0))

@@ -166,6 +166,7 @@ def test_the_search_and_evaluation_share_the_given_normalisation(files, tmp_path
     assert seen["model"].spec.preprocessing.std == (0.25,)
 
 
+@pytest.mark.slow
 def test_a_labelled_objective_takes_labels_from_the_inputs(files, tmp_path):
     arguments = ("prune", "--weights", files / "mlp.safetensors", "--sparsity", "0.5", *SEARCH)
     arguments += ("--objective", "accuracy", "--space", "scores", "--evolver", "paper2")
@@ -179,6 +180,7 @@ def test_a_labelled_objective_takes_labels_from_the_inputs(files, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.slow
 def test_racing_is_asked_for_by_an_option(files, tmp_path):
     arguments = ("prune", "--weights", files / "mlp.safetensors", "--sparsity", "0.5", *SEARCH)
     arguments += ("--inputs", files / "inputs.npy", "--racing")

@@ -51,6 +51,7 @@ def test_the_search_gets_no_data(instant_search, place):
     assert "evolved (this run)" in result.stdout
 
 
+@pytest.mark.slow
 def test_an_earlier_demo_is_replaced_and_nothing_else(instant_search, place):
     assert run().exit_code == 0
     assert run().exit_code == 0

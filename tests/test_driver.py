@@ -114,6 +114,7 @@ def test_without_norms_inputs_are_inverted_or_drawn_with_a_warning(
     assert given.origin == "given"
 
 
+@pytest.mark.slow
 def test_synthesised_inputs_join_given_ones_unless_labels_or_the_caller_forbid(monkeypatch, usual):
     monkeypatch.setattr(
         driver_inputs, "synthesized", lambda model, key, num: inputs_for(model, num)
@@ -167,6 +168,7 @@ SLOW = ("bases", "blocks", "channels", "input_channels", "scores")
 """Spaces that differ from others in nothing that the driver sees, or that other tests search."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "space",
     [pytest.param(one, marks=pytest.mark.slow) if one in SLOW else one for one in SPACES],
@@ -204,6 +206,7 @@ COMPARISONS = {
 USUAL_OBJECTIVES = ("accuracy", "feature_distance", "kl", "output_distance")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "objective",
     [
@@ -225,6 +228,7 @@ def test_every_objective_is_what_its_name_says(objective):
     assert report.fitness["best"] == pytest.approx(float(fitness), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_labelled_inputs_are_refitted_to_and_none_is_held_out():
     report = prune(objective="accuracy", labels=LABELS, repair="distil", train_steps=2)
     assert report.settings["num_held_out"] == 0 and report.settings["repair"] == "distil"
@@ -236,6 +240,7 @@ def test_every_paper_strategy_and_evosax_have_names():
     assert prune(evolver="evosax:CMA_ES").evaluations == 12
 
 
+@pytest.mark.slow
 def test_own_space_objective_and_evolver():
     space = jp.spaces.weights(
         jp.saliency.magnitude(MODEL.params, LAYOUT, SPARSITY), LAYOUT, SPARSITY
@@ -321,6 +326,7 @@ def test_an_evolver_of_ones_own_needs_a_population():
         prune(evolver=evolver, population=None)
 
 
+@pytest.mark.slow
 def test_the_paper_keeps_its_schedule_and_the_budget_under_it():
     report = prune(
         evolver="paper4",
@@ -368,6 +374,7 @@ def test_plain_functions_are_parts_too_and_nothing_is_said_of_their_labels():
     assert report.uses_labels is None and "not known" in report.to_json()["note"]
 
 
+@pytest.mark.slow
 def test_a_repair_of_ones_own_does_not_replace_the_inputs():
     repair = jp.repair.batch_norm_delta(MODEL, INPUTS[:4])
     with_inputs, without = prune(repair=repair), prune(repair=repair, inputs=None)
@@ -420,6 +427,7 @@ def test_an_interrupt_before_there_is_anything_is_passed_on():
         prune(on_record=interrupt)
 
 
+@pytest.mark.slow
 def test_a_search_that_was_of_no_use_says_so():
     idle = prune(evaluations=4)
     assert idle.fitness["best"] == idle.fitness["start"]
@@ -430,6 +438,7 @@ def test_a_search_that_was_of_no_use_says_so():
     assert not said(unseeded, "nothing better")
 
 
+@pytest.mark.slow
 def test_failed_evaluations_are_reported():
     params = {"w": jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])}
     model = Model.from_fn(_fails_without_its_smallest, params, (3,))
@@ -442,6 +451,7 @@ def _fails_without_its_smallest(params, inputs):
     return jnp.where(params["w"][0, 0] == 0, jnp.nan, inputs @ params["w"])
 
 
+@pytest.mark.slow
 def test_failures_of_the_first_generation_count_too():
     model = Model.from_fn(_always_fails, {"w": jnp.array([[1.0, 2.0], [3.0, 4.0]])}, (2,))
     report = jp.prune(model, sparsity=0.5, space="offsets", population=4, evaluations=4)

@@ -29,6 +29,7 @@ def report():
     return jp.prune(MODEL, **CALL)
 
 
+@pytest.mark.slow
 def test_islands_share_one_budget(report):
     assert report.evaluations == 36 == report.history.evaluations[-1]
     assert report.history.evaluations == list(range(6, 37, 6))

@@ -100,6 +100,7 @@ def scanned(evolver, genomes, key, generations):
 CAREFUL_GA = partial(SimpleGA, std_schedule=optax.constant_schedule(0.1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "share"),
     [
@@ -264,6 +265,7 @@ def test_our_evolver_is_an_evosax_algorithm_on_packed_words(key):
     assert float(state.best_fitness) < 6
 
 
+@pytest.mark.slow
 def test_behind_evosax_it_proposes_what_it_proposes_directly(key):
     genomes = first_generation(PACKED, key)
     algorithm = to_evosax(PACKED, genetic, population=POPULATION)

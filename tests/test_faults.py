@@ -81,6 +81,7 @@ def test_a_full_disk_leaves_whole_lines_and_the_next_ones_follow(tmp_path):
     assert [line["generation"] for line in lines(tmp_path)] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_history_that_cannot_be_begun_is_begun_later(tmp_path, whole, monkeypatch):
     begin, attempts = HistoryFile.begin, itertools.count()
 
@@ -105,6 +106,7 @@ def shifted(clock, offset):
     return lambda: clock() + offset["seconds"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [None, 0.4])
 def test_the_time_of_day_may_jump(tmp_path, whole, monkeypatch, seconds):
     """Nothing of ours is measured by it; Orbax, which waits by it, may give up a checkpoint."""
@@ -182,6 +184,7 @@ def _stopped_and_resumed(model, folder, **changed):
     return jp.prune(model, **call)
 
 
+@pytest.mark.slow
 def test_candidates_that_give_nan_never_win_and_are_counted(tmp_path):
     model = jp.Model.from_fn(_fails_without, WEIGHTS, (6,))
     whole = jp.prune(model, **FEW, seeds=False)
@@ -193,6 +196,7 @@ def test_candidates_that_give_nan_never_win_and_are_counted(tmp_path):
     assert trees_equal(again.masks, whole.masks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [_fails_when_pruned, _always_fails])
 def test_a_search_where_every_candidate_gives_nan_ends_and_says_so(tmp_path, fails):
     model = jp.Model.from_fn(fails, WEIGHTS, (6,))
@@ -220,6 +224,7 @@ def test_no_budget_waits_for_a_fitness_that_never_comes(budget):
     assert any("the masks are arbitrary" in warning for warning in report.warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["baselines", "compile", "finish", "end"])
 def test_a_callback_that_raises_in_any_phase_leaves_a_run_to_be_gone_on_with(
     tmp_path, whole, phase

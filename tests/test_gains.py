@@ -192,6 +192,7 @@ def test_half_precision_stays_half(case):
     assert not np.array_equal(fitted["norm.scale"], broken["norm.scale"])
 
 
+@pytest.mark.slow
 def test_gains_of_batch_norm_layers_are_left_alone():
     pruned = apply_masks(MODEL.params, {n: MODEL.params[n] > 0 for n in MODEL.spec.prunable})
     _, fitted, _ = repair.reconstruct(MODEL, INPUTS, gains=True).fit(pruned, MODEL.buffers)

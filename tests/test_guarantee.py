@@ -53,7 +53,7 @@ def random_problem(seed: int):
 
 
 @pytest.mark.parametrize("evolver", EVOLVERS.values(), ids=EVOLVERS.keys())
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 3))])
 def test_the_final_fitness_is_never_worse_than_the_best_seeds(evolver, seed):
     model, inputs, sparsity, name = random_problem(seed)
     layout, num_kept = model.layout, kept_for(sparsity, model.layout.num_weights)

@@ -53,6 +53,7 @@ def test_islands_that_exchange_nothing_are_searches_of_their_own(key):
     assert int(state.evaluations) == int(records.evaluations[-1]) == 3 * ISLANDS * POPULATION
 
 
+@pytest.mark.slow
 def test_the_best_goes_round_the_ring(key):
     """After as many exchanges as there are islands, every island is as good as any was."""
     whole = search(migrate_every=1)

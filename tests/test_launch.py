@@ -40,6 +40,7 @@ def test_half_of_the_settings_are_explained(given, message):
         distributed.initialize(**given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [LAUNCH, ("--distributed",), ()])
 def test_how_it_was_launched_is_not_kept(tmp_path, monkeypatch, asked):
     write_files(tmp_path)

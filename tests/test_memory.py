@@ -92,6 +92,7 @@ def test_memory_grows_with_the_chunk_and_holds_what_a_program_is_given(needs):
     assert given <= most_of(search.programs).held <= 4 * given
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [jp.evolvers.genetic, jp.evolvers.random_search])
 def test_a_larger_population_needs_little_more_than_its_packed_genomes(make, monkeypatch):
     monkeypatch.setattr(rows, "_ROOM", {"cpu": 2**20})
@@ -172,6 +173,7 @@ def test_other_errors_and_a_chunk_of_one_end_the_search(key):
             fitting.search.run(state, 1)
 
 
+@pytest.mark.slow
 def test_a_run_outlives_it_and_says_so(monkeypatch, tmp_path):
     called, search = [], wiring.build_search
 
@@ -214,6 +216,7 @@ def test_a_limit_above_what_the_device_has_is_no_promise():
     assert room.room_of(5) == 5
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_where_less_fits_says_that_it_rounds_differently(tmp_path, needs):
     options = {"strategy": "vmap", "evaluations": 24, "population": 8, "train_steps": 0}
     whole = jp.prune(MODEL, **CALL, **options, checkpoint_dir=tmp_path / "kept")
@@ -230,6 +233,7 @@ def test_a_call_that_cannot_work_is_no_lack_of_memory():
         jp.plan_memory(MODEL, **CALL, islands=2, migrants=9, population=4)
 
 
+@pytest.mark.slow
 def test_a_plan_is_what_the_search_will_need():
     found = jp.plan_memory(MODEL, **CALL, population=POPULATION, chunk=4, strategy="vmap")
     (stage,) = found.stages
@@ -260,6 +264,7 @@ def test_a_plan_refuses_what_a_run_would():
         jp.plan_memory(MODEL, sparsity=1.5)
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table_and_runs_nothing(monkeypatch):
     monkeypatch.setattr(Fitting, "_init", lambda *args: pytest.fail("it ran"))
     asked = ["plan", "--weights", WEIGHTS, "--sparsity", "0.9", "--space", "offsets"]

@@ -21,7 +21,9 @@ from jgaprune.model import Model
 TOLERANCE = 1e-5
 
 
-SLOW = {"cifar_vgg16_bn", "mobilenet_v2", "resnet50", "vgg11_bn"}
+SLOW = {
+    *("cifar_vgg16_bn", "mobilenet_v2", "resnet18_on_oblong_images", "resnet50", "vgg11_bn"),
+}
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ def test_objectives_look_at_no_padding(name):
     close(padded, short, 1e-4)
 
 
+@pytest.mark.slow
 def test_labels_of_padding_count_for_nothing():
     (short, tokens), (whole, padded), masks = both()
     labels = np.roll(SHORT, -1, axis=1)

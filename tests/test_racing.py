@@ -72,6 +72,7 @@ def test_looks_are_paid_for_out_of_the_budget(report):
     assert report.evaluations == 38 and 38 + each > 40
 
 
+@pytest.mark.slow
 def test_shares_can_be_set():
     report = race(racing=jp.Racing(look_fraction=1 / 2, survivor_fraction=1 / 8))
     assert report.settings["racing"] == [{"look_inputs": 8, "survivors": 1, "cost": 1 / 2}]
@@ -161,6 +162,7 @@ def test_one_look_is_the_same_however_it_is_asked_for(report, racing):
     assert again.settings["racing"] == report.settings["racing"]
 
 
+@pytest.mark.slow
 def test_several_looks_are_paid_for_out_of_the_budget():
     report = race(racing=STAGES)
     assert report.settings["racing"] == [
@@ -201,6 +203,7 @@ def test_looks_that_few_inputs_or_children_make_equal_are_one():
     assert [(one.survivors, round(28 * one.cost)) for one in by_children] == [(1, 4)]
 
 
+@pytest.mark.slow
 def test_evosax_races_too():
     report = race(evolver="evosax:CMA_ES")
     assert np.diff(report.history.evaluations).tolist() == [3] * report.generations

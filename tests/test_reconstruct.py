@@ -201,6 +201,7 @@ def test_weights_that_were_used_in_another_way_before_stay_as_they_are():
     np.testing.assert_allclose(logits, model.apply(fitted, {}, inputs), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_in_bfloat16_are_refitted_in_float32_and_given_back_in_bfloat16():
     model = _grouped_model()
     halved = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), model.params)

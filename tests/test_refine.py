@@ -16,6 +16,7 @@ def masks_of(name, genomes):
     return jax.vmap(SPACES[name].space.decode)(genomes)
 
 
+@pytest.mark.slow
 def test_masks_stay_the_same_all_the_way_from_levels_to_weights(key):
     genomes = jax.vmap(SPACES["levels"].space.sample)(jax.random.split(key, 4))
     masks = masks_of("levels", genomes)

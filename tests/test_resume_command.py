@@ -57,6 +57,7 @@ def test_a_run_is_kept_beside_its_result_and_goes_on_from_anywhere(tmp_path, fil
     assert once_more.exit_code == 2 and "jgaprune resume" in once_more.stderr
 
 
+@pytest.mark.slow
 def test_what_holds_no_run_is_said(tmp_path, files):
     result = run("resume", tmp_path)
     assert result.exit_code == 2 and "holds no run" in result.stderr
@@ -74,6 +75,7 @@ def test_what_holds_no_run_is_said(tmp_path, files):
     assert result.exit_code == 2 and "expected generations, or a time" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_run_is_logged_where_it_was_or_elsewhere(tmp_path, files, monkeypatch):
     """Which is no other run."""
     services = {}

@@ -247,6 +247,7 @@ def _deep(params, inputs):
     return inputs
 
 
+@pytest.mark.slow
 def test_synflow_does_not_overflow_in_deep_networks():
     keys = jax.random.split(jax.random.key(6), 70)
     params = {f"w{i:02}": 0.2 * jax.random.normal(k, (64, 64)) for i, k in enumerate(keys)}

@@ -59,6 +59,7 @@ def test_same_key_same_run(report):
     assert again.history == report.history and trees_equal(again.masks, report.masks)
 
 
+@pytest.mark.slow
 def test_one_space_in_a_list_is_that_space():
     alone, listed = prune(space="weights"), prune(space=["weights"])
     assert alone.history == listed.history and trees_equal(alone.masks, listed.masks)
@@ -120,6 +121,7 @@ def test_spaces_of_ones_own_are_stages_too():
     assert report.settings["space"] == "custom,custom"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evolver", ["level_switch", "random_search"])
 def test_evolvers_are_built_anew_for_every_space(evolver):
     report = prune(evolver=evolver)
@@ -127,6 +129,7 @@ def test_evolvers_are_built_anew_for_every_space(evolver):
     assert report.evaluations == 40
 
 
+@pytest.mark.slow
 def test_evosax_searches_in_stages_of_real_numbers():
     report = prune(evolver="evosax:CMA_ES", space="blocks,offsets")
     assert report.history.best == sorted(report.history.best, reverse=True)

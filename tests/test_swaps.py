@@ -167,6 +167,7 @@ def prune(**changed):
     return jp.prune(MODEL, **{**given, "space": "weights", "evaluations": 24, **changed})
 
 
+@pytest.mark.slow
 def test_prune_asks_gradients_counts_them_and_says_so():
     report = prune()
     assert report.settings["gradient_swaps"] is True
@@ -176,6 +177,7 @@ def test_prune_asks_gradients_counts_them_and_says_so():
     assert count(report.masks) == BUDGET
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
