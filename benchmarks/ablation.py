@@ -1,7 +1,7 @@
 """What does each part of the default call add, and what would random search or a climber find?
 
 `prune` on one network, at one sparsity, without data or with 256 unlabelled inputs, as it is, with
-one part left out or added at a time, under the same keys. Random search draws masks from the same
+one part left out or added at a time or with another preset, under the same keys. Random search draws masks from the same
 space, hill climbing has one parent and two children; both get as many evaluations, and the same
 training and repair; the climber starts from the best two seeds.
 
@@ -19,7 +19,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from documents import document, out_path, picture, write
+from documents import commit, document, out_path, picture, write
 from subjects import NUM_GIVEN, parser, tiny
 
 import jgaprune as jp
@@ -44,6 +44,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hill climbing": {"evolver": "level_switch", "population": 2},
     "racing": {"racing": True},
     "racing, two looks": {"racing": (jp.Racing(1 / 16, 1 / 2), jp.Racing(1 / 4, 1 / 4))},
+    "preset fast": {"preset": "fast"},
+    "preset thorough": {"preset": "thorough"},
 }
 REACHED = "accuracy of the best, refitted, %"
 SEARCHES = {
@@ -120,6 +122,7 @@ def _run(model, data, given, name: str, key: int, options: argparse.Namespace) -
     return {
         "variant": name,
         "key": key,
+        "commit": commit(),
         **{part: report[part] for part in kept},
         "settings": report["settings"],
         "history": report["history"],
