@@ -1,9 +1,9 @@
 """What does each part of the default call add, and what would random search or a climber find?
 
 `prune` on one network, at one sparsity, without data or with 256 unlabelled inputs, as it is, with
-one part left out or added at a time or with another preset, under the same keys. Random search draws masks from the same
-space, hill climbing has one parent and two children; both get as many evaluations, and the same
-training and repair; the climber starts from the best two seeds.
+one part left out or added at a time or with another preset, under the same keys. Random search
+draws masks from the same space, hill climbing has one parent and two children; both get as many
+evaluations, and the same training and repair; the climber starts from the best two seeds.
 
     python benchmarks/ablation.py WEIGHTS --arch cifar_resnet20 --inputs UNLABELLED.npz \
         --eval-data TEST.npz --sparsity 0.9
