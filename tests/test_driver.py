@@ -85,6 +85,7 @@ def quick_inputs(model, key, num):
     return inputs_for(model, num)
 
 
+@pytest.mark.slow
 def test_without_inputs_they_are_made_from_the_model(monkeypatch):
     monkeypatch.setattr(
         driver_inputs, "synthesized", lambda model, key, num: inputs_for(model, num)
@@ -346,6 +347,7 @@ def test_a_budget_too_small_for_all_seeds_takes_the_best():
     assert report.fitness["best"] <= best * (1 + 1e-4)
 
 
+@pytest.mark.slow
 def test_seeds_that_a_space_cannot_express_are_named(usual):
     assert said(prune(space="scores"), "no genome for the masks of .*erk")
     assert not said(usual, "no genome")

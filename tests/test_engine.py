@@ -158,7 +158,9 @@ def test_weights_and_inputs_are_arguments_not_constants(key):
 
 
 @pytest.mark.parametrize("form", ["vmap", "matmul", "unrolled"])
-@pytest.mark.parametrize("chunk", [1, 2, 4, 6])
+@pytest.mark.parametrize(
+    "chunk", [1, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 6))]
+)
 def test_every_strategy_gives_the_same_fitness(form, chunk, key):
     genomes = jax.vmap(SPACE.sample)(jax.random.split(key, 6))
     one_by_one, _ = evaluate(SPACE, OBJECTIVE, key, genomes, SEQUENTIAL)

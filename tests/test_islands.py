@@ -33,6 +33,7 @@ def some_genomes(key, count):
     return jax.vmap(SPACE.sample)(jax.random.split(key, count))
 
 
+@pytest.mark.slow
 def test_islands_that_exchange_nothing_are_searches_of_their_own(key):
     seeds = some_genomes(jax.random.key(3), 4)
     together = search(seeds=seeds, migrate_every=100)

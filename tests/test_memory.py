@@ -85,6 +85,7 @@ def failing_once(search, called):
     return search._replace(run=run)
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_chunk_and_holds_what_a_program_is_given(needs):
     assert needs[1] < needs[2] < needs[4] < needs[8]
     search = build(EIGHT)
@@ -117,6 +118,7 @@ def test_a_cpu_has_no_more_than_the_machine():
     assert 2**28 < memory_limit() * jax.local_device_count() < 2**50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [8, 4, 2, 1])
 def test_the_chunk_is_the_largest_that_fits(needs, chunk):
     fitting = Fitting(build, EIGHT, needs[chunk])
@@ -124,12 +126,14 @@ def test_the_chunk_is_the_largest_that_fits(needs, chunk):
     assert fitting.strategy.chunk in (chunk, chunk // 2)  # half at a time, or what is reckoned
 
 
+@pytest.mark.slow
 def test_what_fits_in_no_chunk_is_refused_with_the_numbers(needs):
     with pytest.raises(TooLargeError, match=f"of the {in_words(needs[1] - 1)}") as found:
         Fitting(build, EIGHT, needs[1] - 1)
     assert found.value.need.total == needs[1] and found.value.strategy.chunk == 1
 
 
+@pytest.mark.slow
 def test_a_chunk_that_was_asked_for_is_not_changed_unasked(needs):
     about = {"limit": needs[4], "num_inputs": len(SEEN)}
     with pytest.raises(ValueError, match=r"A chunk of [24] fits"):

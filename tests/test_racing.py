@@ -43,6 +43,7 @@ def report():
     return race()
 
 
+@pytest.mark.slow
 def test_the_fitness_of_the_result_is_that_on_all_inputs(report):
     dense = MODEL.apply(MODEL.params, MODEL.buffers, INPUTS)
     logits = MODEL.apply(report.params, report.buffers, INPUTS)
@@ -50,6 +51,7 @@ def test_the_fitness_of_the_result_is_that_on_all_inputs(report):
     assert report.fitness["best"] == pytest.approx(float(fitness), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_never_worse_than_the_seeds_and_never_worsening(report):
     seeds = [baseline.repaired.fitness for baseline in report.baselines.values()]
     best = report.history.best
@@ -58,6 +60,7 @@ def test_never_worse_than_the_seeds_and_never_worsening(report):
     assert np.isfinite(report.history.mean_fitness).all()
 
 
+@pytest.mark.slow
 def test_same_key_same_run(report):
     again = race()
     assert trees_equal(again.masks, report.masks)
@@ -65,6 +68,7 @@ def test_same_key_same_run(report):
     assert race(key=1).history != report.history
 
 
+@pytest.mark.slow
 def test_looks_are_paid_for_out_of_the_budget(report):
     assert report.settings["racing"] == [{"look_inputs": 2, "survivors": 2, "cost": 1 / 8}]
     each = 2 + 1
@@ -154,6 +158,7 @@ def test_survivors_are_a_share_of_the_children_and_not_of_generation_0():
 STAGES = (jp.Racing(1 / 8, 1 / 2), jp.Racing(1 / 4, 1 / 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("racing", [jp.Racing(), [jp.Racing()]])
 def test_one_look_is_the_same_however_it_is_asked_for(report, racing):
     again = race(racing=racing)

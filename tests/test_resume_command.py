@@ -38,6 +38,7 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_a_run_is_kept_beside_its_result_and_goes_on_from_anywhere(tmp_path, files, monkeypatch):
     asked = ["prune", *SEARCH, *files, "--generations", "2", "--checkpoint-every", "1"]
     kept = run(*asked, "--out", "x", "--log-json")

@@ -74,6 +74,7 @@ def test_the_best_of_parents_and_children_survive_in_their_places(key):
         assert known[tuple(genome)] == float(value)
 
 
+@pytest.mark.slow
 def test_an_update_is_the_same_one_by_one_and_together(key, monkeypatch):
     layout = Layout(("w",), ((5000,),))
     space = jp.spaces.weights({"w": jnp.ones(5000)}, layout, 0.8)

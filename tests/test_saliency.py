@@ -72,6 +72,7 @@ def test_row_magnitude_prunes_every_row_alike_by_magnitude(sparsity):
             assert given.min() >= refused.max()
 
 
+@pytest.mark.slow
 def test_row_magnitude_is_wanda_where_all_inputs_are_alike():
     model = _two_layer_model()
     masks = [

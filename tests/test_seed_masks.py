@@ -21,6 +21,7 @@ def first():
     return jp.prune(MODEL, **CALL, key=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparsity", [SPARSITY, 0.5, 0.9])
 def test_masks_come_back_or_are_grown_or_thinned(first, sparsity):
     scores = given_scores(MODEL.params, LAYOUT, [first.masks])["given"]
@@ -33,6 +34,7 @@ def test_masks_come_back_or_are_grown_or_thinned(first, sparsity):
         assert np.all(np.asarray(many) | ~np.asarray(few))
 
 
+@pytest.mark.slow
 def test_a_search_is_never_worse_than_what_it_is_given(first):
     again = jp.prune(MODEL, **CALL, seed_masks=[first.masks, first.masks])
     assert {"given", "given 2"} <= set(again.baselines)
@@ -55,6 +57,7 @@ def test_masks_that_do_not_fit_are_explained(first):
             jp.prune(MODEL, **CALL, seed_masks=masks)
 
 
+@pytest.mark.slow
 def test_the_masks_of_a_run_are_read_from_its_folder(first, tmp_path):
     (tmp_path / "masks.npz").write_bytes(b"no masks")
     asked = ["prune", "--weights", str(DIGITS), "--sparsity", "0.9", "--out"]

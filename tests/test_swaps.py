@@ -140,6 +140,7 @@ def _kept(key, masks):
     return Score(-kept.astype(jnp.float32), kept, kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("screen", "expected"), [(None, 6 + 3), (jp.Screen(_kept, 2, 0.25), 4 + 3)]
 )

@@ -118,6 +118,7 @@ def report():
         return jp.prune(MODEL, **call, evaluation_data=data, trust=True)
 
 
+@pytest.mark.slow
 def test_the_report_holds_what_was_found(report):
     found = report.trust.held_out
     fitness = {name: one.repaired.fitness for name, one in report.baselines.items()}
@@ -134,6 +135,7 @@ def test_the_report_holds_what_was_found(report):
     assert "other inputs" in report.summary()
 
 
+@pytest.mark.slow
 def test_fitness_that_is_the_error_correlates_perfectly(report):
     found = report.trust.rank_correlation
     assert found == RankCorrelation(1.0, 24 + 1 + len(report.baselines))
