@@ -39,7 +39,13 @@ def test_exchange_swaps_so_many_and_keeps_the_count(num_swaps, key):
         assert (changed & bits(words)).sum() == num_swaps
 
 
-@pytest.mark.parametrize(("size", "num_kept"), [(2, 1), (33, 1), (33, 32), (40, 20), (1000, 3)])
+@pytest.mark.parametrize(
+    ("size", "num_kept"),
+    [
+        *((2, 1), (1000, 3)),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in ((33, 1), (33, 32), (40, 20))),
+    ],
+)
 def test_exchange_keeps_the_count_of_tiny_and_lopsided_masks(size, num_kept, key):
     words = random_mask(key, num_kept, size)
     was_changed = False

@@ -41,6 +41,7 @@ def close(one, other, tolerance=2e-5):
     np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_padded_window_is_the_short_one(kind):
     padded = said_by(model_of(kind, WHOLE), PADDED)

@@ -15,6 +15,7 @@ def best():
     return jp.prune(MODEL, **CALL).history.best
 
 
+@pytest.mark.slow
 def test_a_good_enough_fitness_ends_the_search_in_its_generation(best):
     steps = [index for index in range(1, len(best)) if best[index] < best[index - 1]]
     target = best[steps[len(steps) // 2]]
@@ -25,6 +26,7 @@ def test_a_good_enough_fitness_ends_the_search_in_its_generation(best):
     assert stages.settings["target"] == best[0]
 
 
+@pytest.mark.slow
 def test_patience_ends_it_after_so_many_generations_without_a_better_best(best):
     patience = 2
     lasting = (i for i in range(patience, len(best)) if best[i] == best[i - patience])
@@ -33,6 +35,7 @@ def test_patience_ends_it_after_so_many_generations_without_a_better_best(best):
     assert report.history.best == best[: end + 1]
 
 
+@pytest.mark.slow
 def test_patience_begins_anew_in_every_stage():
     call = {**CALL, "space": "offsets,levels", "generations": 40}
     report = jp.prune(MODEL, **call, patience=1)

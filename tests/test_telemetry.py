@@ -67,6 +67,7 @@ def whole():
     return prune()
 
 
+@pytest.mark.slow
 def test_every_generation_is_logged_once_with_what_the_history_says(whole):
     service, evaluation = Service(), (INPUTS, LABELS)
     report = prune(telemetry.Log("x", service), evaluation_data=evaluation)
@@ -92,6 +93,7 @@ def test_every_generation_is_logged_once_with_what_the_history_says(whole):
     assert trees_equal(report.masks, whole.masks)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_doubles_no_generation(tmp_path, whole):
     """And whether and where it is logged makes it no other run."""
     service, late = Service(), Service()
@@ -112,6 +114,7 @@ def test_a_run_that_goes_on_doubles_no_generation(tmp_path, whole):
     assert other.opened[0] != service.opened[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["open", "add", "end", "close"])
 def test_a_log_that_fails_is_said_once_and_ends_nothing(whole, method):
     service, said, heard = Service(method), [], []
@@ -123,6 +126,7 @@ def test_a_log_that_fails_is_said_once_and_ends_nothing(whole, method):
     assert method in ("end", "close") or not service.ends
 
 
+@pytest.mark.slow
 def test_a_log_that_failed_can_be_used_again(whole):
     service = Service("add", "close")
     log = telemetry.Log("x", service)

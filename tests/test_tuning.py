@@ -145,6 +145,7 @@ def test_equal_strategies_share_a_program():
     assert jax.tree.structure(Strategy("vmap", 2)) == jax.tree.structure(Strategy("vmap", 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "strategy", [SEQUENTIAL, Strategy("matmul", 3), Strategy("kernel", 3), Strategy("unrolled", 2)]
 )
