@@ -42,6 +42,7 @@ from subjects import NUM_GIVEN, parser, tiny
 import jgaprune as jp
 from jgaprune.inputs.files import read_evaluation_data, read_inputs
 from jgaprune.report.environment import device, versions
+from jgaprune.training import Training
 
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 SOURCES = ("none", "unlabelled", NOISE)
@@ -143,7 +144,10 @@ def _options() -> argparse.Namespace:
         "--rivals", nargs="*", choices=RIVALS, default=[STRAIGHT_THROUGH], help="none if empty"
     )
     arguments.add_argument(
-        "--steps", type=int, default=300, help="of the straight-through rival; 0 leaves it out"
+        "--steps",
+        type=int,
+        default=Training().steps,
+        help="of the straight-through rival; 0 leaves it out",
     )
     arguments.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES[:2])
     arguments.add_argument("--keys", type=int, nargs="+", default=[0])

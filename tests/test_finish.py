@@ -130,7 +130,7 @@ def test_distilling_starts_from_weights_trained_with_masks_where_they_are_fitter
 def test_the_best_as_refitted_and_the_best_with_trained_weights_are_both_distilled():
     found = {"good": GOOD, "bad": BAD}
     overfitted = HELD._replace(all=HELD.held_out)
-    trained, _ = train.distilled(MODEL, MODEL.params, BAD, overfitted, 300, KEY)
+    trained, _ = train.distilled(MODEL, MODEL.params, BAD, overfitted, 1200, KEY)
     usual = finish(JUDGE, "output_distance", found, HELD, steps=3, key=KEY)
     result = finish(JUDGE, "output_distance", found, HELD, steps=3, key=KEY, trained=trained)
     assert set(usual.measures) == {"good", "bad", "good, distilled"}

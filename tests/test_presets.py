@@ -19,7 +19,7 @@ def test_presets_are_one_effort_at_three_sizes():
         counts = [PRESETS[name].budget(Budget(), refits).evaluations for name in PRESETS]
         assert counts == sorted(counts) and counts[2] == 4 * counts[1]
         assert counts[0] == pytest.approx(counts[1] / 3, abs=1)
-    assert [PRESETS[name].steps for name in PRESETS] == [100, 300, 1200]
+    assert [PRESETS[name].steps for name in PRESETS] == [400, 1200, 4800]
 
 
 def test_a_large_population_gets_a_few_generations():
@@ -31,12 +31,12 @@ def test_a_large_population_gets_a_few_generations():
 @pytest.mark.parametrize(
     ("budget", "refits", "steps"),
     [
-        (Budget(evaluations=60), True, 150),
-        (Budget(evaluations=500), True, 300),
-        (Budget(evaluations=500), False, 150),
-        (Budget(generations=5), True, 120),
-        (Budget(seconds=1.0), True, 300),
-        (Budget(evaluations=120, generations=2), True, 60),
+        (Budget(evaluations=60), True, 600),
+        (Budget(evaluations=500), True, 1200),
+        (Budget(evaluations=500), False, 600),
+        (Budget(generations=5), True, 480),
+        (Budget(seconds=1.0), True, 1200),
+        (Budget(evaluations=120, generations=2), True, 240),
     ],
 )
 def test_training_shrinks_with_the_budget_and_never_grows(budget, refits, steps):

@@ -14,6 +14,7 @@ from jgaprune.driver.plan import Choices
 from jgaprune.driver.train import Steps, choose_steps, has_gradient
 from jgaprune.masks import Layout
 from jgaprune.model import Model
+from jgaprune.training.descent import relative_rates
 
 SHORT = training.Training(steps=6, batch=8)
 KEY = jax.random.key(3)
@@ -101,6 +102,29 @@ def test_distilling_finds_planted_weights_under_a_mask():
     )
     assert not np.asarray(params["w"])[~np.asarray(mask["w"])].any()
     np.testing.assert_allclose(params["w"], planted, atol=0.01)
+
+
+def test_rates_follow_the_weights_that_are_left():
+    settings = training.Training(weight_rate=0.5)
+    weights = jnp.array([[3.0, 0.0], [0.0, -3.0]])
+    rates = relative_rates({"w": weights, "larger": 10 * weights, "b": jnp.zeros(4)}, settings)
+    assert float(rates["w"]) == 1.5 and float(rates["larger"]) == 15.0
+    assert 0.0 < float(rates["b"]) < 0.05
+
+
+@pytest.mark.parametrize("steps", [1, 10])
+def test_a_first_step_moves_weights_and_none_by_more_than_its_rate(steps):
+    settings, mask = training.Training(steps=steps, batch=8), {"w": jnp.ones((4, 2), bool)}
+    before = {"w": jnp.full((4, 2), 2.0), "b": jnp.zeros(2)}
+    moved = training.distil(Partial(_towards_zero), before, mask, INPUTS, KEY, settings=settings)
+    most = {"w": steps * settings.weight_rate * 2.0, "b": steps * settings.weight_rate}
+    for name, limit in most.items():
+        distance = np.abs(np.asarray(moved[name] - before[name]))
+        assert (distance > 0.0).all() and (distance <= 1.01 * limit).all()
+
+
+def _towards_zero(params, inputs):
+    return jnp.square(params["w"]).sum() + jnp.square(params["b"] - 1.0).sum()
 
 
 def test_distilling_brings_a_pruned_network_nearer_to_the_dense_one():

@@ -112,7 +112,7 @@ def effort_options(command: Callable[..., None]) -> Callable[..., None]:
         type=click.IntRange(min=0),
         metavar="N",
         help="Steps of gradient training: of masks before the search (space bases), and of weights "
-        "after it (repair distil); 0 for none.  [default: 300, times the preset's effort, fewer "
+        "after it (repair distil); 0 for none.  [default: 1200, times the preset's effort, fewer "
         "with a small budget]",
     )(command)
     return click.option(

@@ -34,7 +34,7 @@ class Effort:
         """Steps in proportion to a budget that is smaller than usual.
 
         >>> PRESETS["default"].steps_within(Budget(evaluations=40), refits=True, population=8)
-        100
+        400
         """
         usual = self.refitted if refits else self.evaluations
         counts = [usual, budget.evaluations or usual]
@@ -44,9 +44,9 @@ class Effort:
 
 
 _FEWEST_GENERATIONS = 4
-_USUAL = Effort(evaluations=1000, refitted=120, steps=300)
+_USUAL = Effort(evaluations=1000, refitted=120, steps=1200)
 PRESETS = {
-    "fast": replace(_USUAL, evaluations=334, refitted=40, steps=100),
+    "fast": replace(_USUAL, evaluations=334, refitted=40, steps=400),
     "default": _USUAL,
-    "thorough": replace(_USUAL, evaluations=4000, refitted=480, steps=1200),
+    "thorough": replace(_USUAL, evaluations=4000, refitted=480, steps=4800),
 }

@@ -103,7 +103,7 @@ def prune(
         evaluations and training.
       train_steps: of gradient training, of masks before the search in the space "bases" and of
         weights after it with the repair "distil"; 0 for none, and no `gradient_swaps` either. By
-        default 300 times the preset's effort, fewer where the budget is below the usual.
+        default 1200 times the preset's effort, fewer where the budget is below the usual.
       gradient_swaps: whether half of the mutations in the space "weights" swap what a gradient on
         64 inputs says; each counts as three forward passes over these. With the evolvers
         "genetic" and "level_switch" only, and not where inputs are noise, labels are needed,

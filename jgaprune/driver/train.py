@@ -27,7 +27,7 @@ from jgaprune.training import (
 )
 from jgaprune.types import Array, Buffers, Key, Masks, MaskSpace, Params, Repair, Scores
 
-_SCORE_RATE_ALONE = 0.05
+_SCORE_RATE_ALONE = 0.025
 """Learning rate of scores where the weights stay: then only the masks can make up for a loss."""
 
 

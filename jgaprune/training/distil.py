@@ -9,7 +9,16 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from jgaprune.masks import apply_masks
-from jgaprune.training.descent import USUAL, Groups, Loss, OnStep, Training, Vary, descend
+from jgaprune.training.descent import (
+    USUAL,
+    Groups,
+    Loss,
+    OnStep,
+    Training,
+    Vary,
+    descend,
+    relative_rates,
+)
 from jgaprune.types import Array, Key, Masks, Params
 
 
@@ -45,7 +54,7 @@ def distil(
         {"weights": trained},
         inputs,
         key,
-        rates={"weights": settings.weight_rate},
+        rates={"weights": relative_rates(apply_masks(trained, masks), settings)},
         settings=settings,
         vary=vary,
         on_step=on_step,

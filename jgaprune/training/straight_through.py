@@ -16,7 +16,16 @@ from jax.tree_util import Partial
 
 from jgaprune.masks import Layout, join, keep_top, kept_for, split
 from jgaprune.saliency import protect
-from jgaprune.training.descent import USUAL, Groups, Loss, OnStep, Training, Vary, descend
+from jgaprune.training.descent import (
+    USUAL,
+    Groups,
+    Loss,
+    OnStep,
+    Training,
+    Vary,
+    descend,
+    relative_rates,
+)
 from jgaprune.training.distil import split_trainable
 from jgaprune.types import Array, Key, Masks, Params, Scores
 
@@ -71,7 +80,7 @@ def straight_through(
         {"scores": {name: _log(start[name]) for name in layout.names}, "weights": trained},
         inputs,
         key,
-        rates={"scores": settings.score_rate, "weights": settings.weight_rate},
+        rates={"scores": settings.score_rate, "weights": relative_rates(trained, settings)},
         settings=settings,
         vary=vary,
         on_step=on_step,
