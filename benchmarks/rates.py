@@ -1,4 +1,4 @@
-"""At which learning rate of weights do pruned networks come nearest to the dense one?
+"""At which learning rates and batches do pruned networks come nearest to the dense one?
 
 The best one-shot masks (ExactOBS), refitted, are trained as `prune` trains them: masks and weights
 together, then the weights; and the same masks distilled for as many steps as both. Each at every
@@ -16,7 +16,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,24 +67,26 @@ def main() -> None:
     about = {
         "model": subject.model.spec.name,
         "sparsity": options.sparsity,
-        "steps": options.steps,
-        "batch": options.batch,
         "inputs": options.inputs is not None,
         "num_unseen": len(subject.unseen),
     }
     path = out_path(options, f"rates_{subject.model.spec.name}")
     runs = [] if options.smoke else _done(path, about)
     for key in options.keys:
-        rates = [rate for rate in options.rates if not _holds(runs, key, rate)]
-        for run in _runs(subject, key, rates, options):
+        asked = [
+            Training(options.steps, options.batch, options.score_rate, rate)
+            for rate in options.rates
+        ]
+        missing = [one for one in asked if not _holds(runs, key, one)]
+        for run in _runs(subject, key, missing, options):
             print(run, flush=True)
             runs.append(run)
             if not options.smoke:
                 write(path, document(__doc__, **about, runs=runs))
 
 
-def _holds(runs: list[dict[str, Any]], key: int, rate: float) -> bool:
-    return any((run["key"], run["rate"]) == (key, rate) for run in runs)
+def _holds(runs: list[dict[str, Any]], key: int, settings: Training) -> bool:
+    return any((run["key"], run["settings"]) == (key, asdict(settings)) for run in runs)
 
 
 def _done(path: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
@@ -99,13 +101,12 @@ def _done(path: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _runs(
-    subject: Subject, key: int, rates: list[float], options: argparse.Namespace
+    subject: Subject, key: int, asked: list[Training], options: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
-    if not rates:
+    if not asked:
         return
     start = _start(subject, options.sparsity, key)
-    for rate in rates:
-        settings = Training(options.steps, options.batch, weight_rate=rate)
+    for settings in asked:
         started = time.perf_counter()
         ways = {
             "trained, distilled": _trained(subject.model, start, options.sparsity, key, settings),
@@ -113,7 +114,8 @@ def _runs(
         }
         found = {name: _measured(subject, *weights) for name, weights in ways.items()}
         seconds = time.perf_counter() - started
-        yield {"key": key, "rate": rate, **found, "seconds": seconds, "commit": commit()}
+        about = {"key": key, "settings": asdict(settings), "commit": commit()}
+        yield {**about, **found, "seconds": seconds}
 
 
 def _start(subject: Subject, sparsity: float, key: int) -> Start:
@@ -205,7 +207,8 @@ def _options() -> argparse.Namespace:
     arguments = parser(__doc__)
     arguments.add_argument("--unseen", help="images to measure on, .npz")
     arguments.add_argument("--sparsity", type=float, default=0.95)
-    arguments.add_argument("--rates", type=float, nargs="+", default=[0.025, 0.05, 0.1, 0.2])
+    arguments.add_argument("--rates", type=float, nargs="+", default=[0.025, 0.05, 0.1])
+    arguments.add_argument("--score-rate", type=float, default=Training().score_rate)
     arguments.add_argument("--steps", type=int, default=Training().steps, help="of each training")
     arguments.add_argument("--batch", type=int, default=Training().batch, help="inputs per step")
     arguments.add_argument("--length", type=int, default=128, help="tokens per window")
