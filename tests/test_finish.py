@@ -213,3 +213,5 @@ def test_the_best_seed_is_that_of_the_best_fitness():
     assert contenders(baselines) == ("straight_through", "b")
     baselines["gradual"] = baseline(0.07)
     assert contenders(baselines) == ("straight_through", "gradual", "b")
+    baselines["straight_through"] = baseline(0.2)
+    assert contenders(baselines) == ("gradual", "b", "straight_through")

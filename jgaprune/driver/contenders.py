@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from jgaprune.report import Baseline, Measure
 
-_FITTED = ("gradual", "straight_through")
+_BY_GRADIENT = "straight_through"
+_FITTED = ("gradual", _BY_GRADIENT)
 """Baselines whose masks came about while weights were refitted or trained."""
 
 
@@ -32,8 +33,10 @@ def best_untrained(baselines: dict[str, Baseline]) -> str:
 def contenders(baselines: dict[str, Baseline]) -> tuple[str, ...]:
     """The best masks to start from; the best not trained by gradient; the best one-shot ones.
 
-    What was fitted to inputs the least has the most to gain from training afterwards.
+    What was fitted to inputs the least has the most to gain from training afterwards. Those that
+    were trained are among them always: there are weights that were trained along.
     """
-    by_gradient = "straight_through"
-    others = {name: one for name, one in baselines.items() if name != by_gradient}
-    return tuple(dict.fromkeys((best_of(baselines), best_of(others), best_untrained(baselines))))
+    others = {name: one for name, one in baselines.items() if name != _BY_GRADIENT}
+    trained = [name for name in baselines if name == _BY_GRADIENT]
+    best = best_of(baselines), best_of(others), best_untrained(baselines)
+    return tuple(dict.fromkeys((*best, *trained)))
