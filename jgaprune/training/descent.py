@@ -47,7 +47,7 @@ class Training:
 
     steps: int = 1200
     batch: int = 32
-    score_rate: float = 0.02
+    score_rate: float = 0.01
     weight_rate: float = 0.05
 
     def __post_init__(self) -> None:
