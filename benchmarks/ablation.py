@@ -14,12 +14,11 @@ already are not done again.
 """
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
-from documents import commit, document, out_path, picture, write
+from documents import commit, document, out_path, picture, runs_done, write
 from subjects import NUM_GIVEN, parser, tiny
 
 import jgaprune as jp
@@ -63,7 +62,7 @@ def main() -> None:
     options = _options()
     model, data, given = _subject(options)
     about = _about(options, model, data)
-    runs = [] if options.smoke else _done(options.out, about)
+    runs = [] if options.smoke else runs_done(options.out, about)
     for key in options.keys:
         for name in options.variants:
             if any((run["variant"], run["key"]) == (name, key) for run in runs):
@@ -84,17 +83,6 @@ def _about(options: argparse.Namespace, model: jp.Model, data: Any) -> dict[str,
         "inputs": "unlabelled" if options.inputs else "none",
         "num_labelled": len(data[1]),
     }
-
-
-def _done(path: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs that an earlier call has left."""
-    if not path.exists():
-        return []
-    found = json.loads(path.read_text())
-    other = {name: found[name] for name in about if found[name] != about[name]}
-    if other:
-        raise SystemExit(f"{path} is of {other}; pass another --out")
-    return found["runs"]
 
 
 def _subject(options: argparse.Namespace):

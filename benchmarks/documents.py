@@ -90,6 +90,22 @@ def write(path: Path, contents: dict[str, Any]) -> None:
     partial.replace(path)
 
 
+def runs_done(path: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs that an earlier call has left; ends the script if they are of something else.
+
+    Args:
+      path: of the document.
+      about: what all its runs have in common.
+    """
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    other = {name: found[name] for name in about if found[name] != about[name]}
+    if other:
+        raise SystemExit(f"{path} is of {other}; pass another --out")
+    return found["runs"]
+
+
 def spread(timing: Timing, scale: float = 1.0) -> dict[str, float]:
     """Median and quartiles in seconds, for a document."""
     return {name: scale * getattr(timing, name) for name in ("median", "low", "high")}

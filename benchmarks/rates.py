@@ -13,18 +13,16 @@ tiny network on noise: it proves that the script works and nothing else.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from documents import commit, document, out_path, write
+from documents import commit, document, out_path, runs_done, write
 from subjects import NUM_GIVEN, parser, tiny
 
 import jgaprune as jp
@@ -71,7 +69,7 @@ def main() -> None:
         "num_unseen": len(subject.unseen),
     }
     path = out_path(options, f"rates_{subject.model.spec.name}")
-    runs = [] if options.smoke else _done(path, about)
+    runs = [] if options.smoke else runs_done(path, about)
     for key in options.keys:
         asked = [
             Training(options.steps, options.batch, options.score_rate, rate)
@@ -87,17 +85,6 @@ def main() -> None:
 
 def _holds(runs: list[dict[str, Any]], key: int, settings: Training) -> bool:
     return any((run["key"], run["settings"]) == (key, asdict(settings)) for run in runs)
-
-
-def _done(path: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs that an earlier call has left."""
-    if not path.exists():
-        return []
-    found = json.loads(path.read_text())
-    other = {name: found[name] for name in about if found[name] != about[name]}
-    if other:
-        raise SystemExit(f"{path} is of {other}; pass another --out")
-    return found["runs"]
 
 
 def _runs(
